@@ -1,0 +1,1 @@
+"""What is asked: the parts of a run's configuration, and loading it. No torch."""

@@ -1,0 +1,46 @@
+"""Which files, which columns, how they are split. Knows no format and no tokenizer."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from feinschliff.config.bases import Config
+
+
+class DataConfig(Config):
+    """The data of a run. Fields left at None are found in the files and announced."""
+
+    train: tuple[str, ...] = ()
+    """Files or sources: csv, tsv, json, jsonl, parquet, xlsx, a folder of texts per class, `hf:...`, `pypi:...`."""
+    validation: tuple[str, ...] = ()
+    """Own validation files; none: split off the training rows."""
+    test: tuple[str, ...] = ()
+    """Own held-out files; none: split off the training rows."""
+    text: tuple[str, ...] = ()
+    """Text columns, one or (for sentence pairs) two; empty: found."""
+    target: str | None = None
+    """Label column; None: found."""
+    group: str | None = None
+    """Column whose equal values stay on one side of a split (customer, document, conversation)."""
+    time: str | None = None
+    """Column to split by time: the newest rows are the test set."""
+    label_separator: str | None = None
+    """Several labels in one cell are separated by this; None: found, where the data is multi-label."""
+    encoding: str | None = None
+    """Text encoding; None: found."""
+    delimiter: str | None = None
+    """Column delimiter of csv and tsv; None: found."""
+    header: Literal["auto", "yes", "no"] = "auto"
+    """Whether the first line of csv and tsv names the columns."""
+    validation_fraction: float = Field(default=0.1, gt=0.0, lt=0.9)
+    """Share of all rows for validation, where no file is given."""
+    test_fraction: float = Field(default=0.2, gt=0.0, lt=0.9)
+    """Share of all rows for the test set, where no file is given."""
+    near_duplicate_similarity: float = Field(default=0.7, gt=0.0, le=1.0)
+    """Jaccard similarity of word and character shingles from which two texts count as near duplicates."""
+    duplicates: Literal["drop", "keep"] = "drop"
+    """Exact duplicates within the training rows: keep one, or keep all."""
+    max_rows: int | None = Field(default=None, ge=1)
+    """Read at most this many rows a file (a trial run)."""

@@ -1,0 +1,60 @@
+"""How the loop runs: epochs, batches, learning rates, stopping, precision, checkpoints. Knows no task and no method."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from feinschliff.config.bases import Config
+
+
+class TrainingConfig(Config):
+    """The loop. Fields left at None take the method's default, which is announced."""
+
+    epochs: float = Field(default=6.0, gt=0.0, le=1000.0)
+    """Passes over the training rows."""
+    max_steps: int | None = Field(default=None, ge=1)
+    """Stop after this many optimizer steps, whatever `epochs` says."""
+    global_batch_rows: int = Field(default=32, ge=1, le=65536)
+    """Rows per optimizer step, over all micro batches."""
+    micro_batch_tokens: int = Field(default=8192, ge=16)
+    """Tokens computed at once; a larger global batch is accumulated. Bounds memory, does not change the result."""
+    learning_rate: float | None = Field(default=None, gt=0.0, le=10.0)
+    """Peak learning rate of the body. None: the method's default."""
+    head_learning_rate_multiplier: float = Field(default=20.0, gt=0.0, le=10000.0)
+    """The head's rate is this many times the body's (discriminative learning rates, Howard and Ruder 2018)."""
+    layer_learning_rate_decay: float = Field(default=1.0, gt=0.0, le=1.0)
+    """Each layer below the top learns at this factor of the one above (layer-wise decay, Clark et al. 2020)."""
+    schedule: Literal["linear", "cosine", "constant"] = "linear"
+    """Decay after warm-up, down to zero."""
+    warmup_ratio: float = Field(default=0.1, ge=0.0, le=1.0)
+    """Share of the steps in which the rate rises from zero."""
+    weight_decay: float = Field(default=0.01, ge=0.0, le=1.0)
+    """AdamW's decoupled decay (Loshchilov and Hutter 2019); not on biases, norms and embeddings."""
+    adam_beta1: float = Field(default=0.9, ge=0.0, lt=1.0)
+    """First-moment decay of AdamW."""
+    adam_beta2: float = Field(default=0.999, ge=0.0, lt=1.0)
+    """Second-moment decay of AdamW."""
+    adam_epsilon: float = Field(default=1e-8, gt=0.0)
+    """Denominator floor of AdamW."""
+    max_grad_norm: float | None = Field(default=1.0, gt=0.0)
+    """Gradients are scaled down to this global norm; None: not clipped."""
+    label_smoothing: float = Field(default=0.1, ge=0.0, lt=1.0)
+    """Share of the target spread over all classes (Szegedy et al. 2016)."""
+    evaluations_per_epoch: int = Field(default=1, ge=1, le=100)
+    """How often the validation rows are scored."""
+    early_stopping_patience: int | None = Field(default=3, ge=1)
+    """Stop after this many validations without a better one; None: never. The best weights are kept either way."""
+    checkpoint_every_steps: int | None = Field(default=None, ge=1)
+    """Save the whole state every so many steps; None: every minute or so of work, measured."""
+    keep_checkpoints: int = Field(default=2, ge=1)
+    """Older checkpoints are removed after a newer one is safely on disk."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Compute type of weights and activations; master weights and optimizer stay fp32. auto: the faster one, measured."""
+    prefix_cache: Literal["auto", "off"] = "auto"
+    """Keep the outputs of frozen lowest layers instead of computing them every epoch."""
+    prefix_cache_memory_gib: float = Field(default=1.0, gt=0.0)
+    """Past this size the prefix cache is a memory-mapped file."""
+    num_threads: int | None = Field(default=None, ge=1)
+    """CPU threads; None: all cores."""

@@ -1,0 +1,57 @@
+"""The rows a run learns from: examples with their place in a file, and the sets they are split into.
+
+Knows no file format (see ``sources``) and no tokenizer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from feinschliff.results.data import ColumnsFound, DroppedRow
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """File and line (1-based, as an editor counts; row number for parquet and Excel) a row came from."""
+
+    file: str
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One row: one text or a pair, its labels (one, several, or none where it is to be predicted), and its place."""
+
+    texts: tuple[str, ...]
+    labels: tuple[str, ...]
+    place: Place
+    group: str | None = None
+    time: str | None = None
+
+
+@dataclass(slots=True)
+class Splits:
+    """The sets of a run. Rows that could not be used are listed with the reason, never lost."""
+
+    train: list[Example]
+    validation: list[Example]
+    test: list[Example]
+    columns: ColumnsFound
+    label_names: list[str]
+    """All classes, sorted."""
+    dropped: list[DroppedRow] = field(default_factory=list)
+    announcements: list[str] = field(default_factory=list)
+
+
+def label_names(examples: Sequence[Example]) -> list[str]:
+    """All labels that occur, sorted; numeric labels in numeric order."""
+    found = {label for example in examples for label in example.labels}
+    return sorted(found, key=lambda name: (0, float(name), name) if _is_number(name) else (1, 0.0, name))
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return float(text) == float(text)
+    except ValueError:
+        return False

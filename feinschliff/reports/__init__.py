@@ -1,0 +1,1 @@
+"""What people read: any result on disk as HTML or Markdown, without torch."""

@@ -1,0 +1,1 @@
+"""What comes back: plain data that verbs return and reports read. No torch."""

@@ -1,0 +1,88 @@
+"""What was found in the data. Knows no file format."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from feinschliff.results.measures import Result
+
+Severity = Literal["info", "warning", "error"]
+
+
+class RowRef(Result):
+    """Where a row stands, and how it begins."""
+
+    file: str
+    line: int
+    text: str = ""
+    """The first characters of the row's text."""
+    note: str = ""
+    """What this row shows (its label, its twin's place, the suggested label)."""
+
+
+class Finding(Result):
+    """One kind of fault or fact, with its count and some of its rows."""
+
+    kind: str
+    """Short stable name: empty, duplicate, near_duplicate, conflicting_labels, label_spelling, imbalance, length,
+    label_error, overlap, cell_size ..."""
+    severity: Severity
+    count: int
+    """How many rows it concerns."""
+    message: str
+    """One sentence a person understands."""
+    remedy: str = ""
+    """What to do about it, where something should be done."""
+    examples: list[RowRef] = Field(default_factory=list)
+
+
+class LengthSummary(Result):
+    """Lengths in tokens and what a limit would cut."""
+
+    mean: float
+    median: float
+    p95: float
+    p99: float
+    longest: int
+    limit: int
+    """The limit in force."""
+    cut_at: dict[int, float] = Field(default_factory=dict)
+    """Limit in tokens -> share of rows that it would cut."""
+
+
+class ColumnsFound(Result):
+    """Which columns were taken for what, and why."""
+
+    text: list[str]
+    target: str | None
+    group: str | None = None
+    time: str | None = None
+    label_separator: str | None = None
+    kind: Literal["single_label", "multi_label"] = "single_label"
+    announcements: list[str] = Field(default_factory=list)
+    """Sentences: `label column "category": name and 77 values` ..."""
+
+
+class DroppedRow(Result):
+    """A row that is not used, and why. Nothing is dropped without one of these."""
+
+    file: str
+    line: int
+    reason: str
+    text: str = ""
+
+
+class DataReport(Result):
+    """The answer of `data check`."""
+
+    files: list[str]
+    rows: int
+    columns: ColumnsFound
+    label_counts: dict[str, int] = Field(default_factory=dict)
+    lengths: LengthSummary | None = None
+    findings: list[Finding] = Field(default_factory=list)
+    seconds: float = 0.0
+    sha256: dict[str, str] = Field(default_factory=dict)
+    """File -> hash of its bytes."""

@@ -1,0 +1,67 @@
+"""What an evaluation found: metrics with intervals, per class, calibration, worst rows. Knows no model."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from feinschliff.results.data import RowRef
+from feinschliff.results.measures import Measure, Result
+
+
+class ClassResult(Result):
+    """One class of the per-class table."""
+
+    label: str
+    support: int
+    """Rows whose reference is this class."""
+    predicted: int
+    """Rows given this class."""
+    precision: Measure
+    recall: Measure
+    f1: float
+
+
+class CalibrationBin(Result):
+    """One bar of the reliability diagram."""
+
+    low: float
+    high: float
+    count: int
+    confidence: float
+    """Mean predicted probability in the bin."""
+    accuracy: float
+    """Share of the bin that was right."""
+
+
+class Calibration(Result):
+    """Reliability diagram and expected calibration error (Guo et al. 2017)."""
+
+    ece: float
+    bins: list[CalibrationBin]
+
+
+class WrongRow(Result):
+    """A confidently wrong row."""
+
+    row: RowRef
+    reference: str
+    prediction: str
+    confidence: float
+
+
+class EvaluationResult(Result):
+    """A model on a set."""
+
+    rows: int
+    metric: str
+    """Name of the deciding metric, a key of `metrics`."""
+    metrics: dict[str, Measure]
+    labels: list[str] = Field(default_factory=list)
+    confusion: list[list[int]] | None = None
+    """[reference][prediction] counts in the order of `labels`; None for several labels a row."""
+    classes: list[ClassResult] = Field(default_factory=list)
+    calibration: Calibration | None = None
+    worst: list[WrongRow] = Field(default_factory=list)
+    rows_per_second: float | None = None
+    notes: list[str] = Field(default_factory=list)
+    """What was cut, left out or otherwise worth knowing."""

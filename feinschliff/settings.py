@@ -1,0 +1,41 @@
+"""The only reader of ``os.environ``. Knows the machine's habits (cache, offline, threads), never a run's configuration."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the environment says. Read anew at each call of :func:`read`, so tests can change it."""
+
+    cache_dir: Path
+    """Where pulled models, datasets and frozen-prefix caches lie (``FEINSCHLIFF_CACHE``, else ``~/.cache/feinschliff``)."""
+    offline: bool
+    """``FEINSCHLIFF_OFFLINE=1`` or ``HF_HUB_OFFLINE=1``: never ask a network."""
+    hub_endpoint: str | None
+    """``HF_ENDPOINT``: another Hugging Face Hub."""
+    no_color: bool
+    """``NO_COLOR``: plain output."""
+
+
+def read() -> Settings:
+    """The settings now in force."""
+    env = os.environ
+    cache = env.get("FEINSCHLIFF_CACHE") or os.path.join(
+        env.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "feinschliff"
+    )
+    truthy = {"1", "true", "yes", "on"}
+    return Settings(
+        cache_dir=Path(cache),
+        offline=any(env.get(name, "").lower() in truthy for name in ("FEINSCHLIFF_OFFLINE", "HF_HUB_OFFLINE")),
+        hub_endpoint=env.get("HF_ENDPOINT") or None,
+        no_color="NO_COLOR" in env,
+    )
+
+
+def child_environment(**changes: str) -> dict[str, str]:
+    """A copy of the environment for a child process, with changes."""
+    return {**os.environ, **changes}
