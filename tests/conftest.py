@@ -1,0 +1,65 @@
+"""What many tests share: where real data lies, and a tiny random BERT for the mechanics. Knows no test."""
+
+from __future__ import annotations
+
+import string
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+TINY_WORDS = (
+    "the a an and or not no is was are be to of in on for with from my your it this that where when what how why who "
+    "good bad great poor movie film book card bank account transfer money payment parcel order refund delivery late "
+    "lost broken new old fast slow please help cancel change need want have has do does can could red green blue "
+    "dog cat house car train time day night happy sad love hate food water work home city price cheap expensive"
+).split()
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real data beside the repository; the test skips where it is absent."""
+    folder = REPOSITORY.parent / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip(f"real data absent: {folder}")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder as the Hub has them: random BERT (hidden 32, 3 layers, 4 heads), real WordPiece tokenizer.
+
+    The same bits every time. Shared by all tests of a session: copy it before changing anything in it.
+    """
+    import torch
+    from transformers import BertConfig, BertModel
+
+    folder = tmp_path_factory.mktemp("tiny_bert")
+    vocabulary = save_tiny_tokenizer(folder)
+    config = BertConfig(
+        vocab_size=len(vocabulary),
+        hidden_size=32,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        intermediate_size=64,
+        max_position_embeddings=128,
+        pad_token_id=vocabulary["[PAD]"],
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        BertModel(config).save_pretrained(folder)
+    return folder
+
+
+def save_tiny_tokenizer(folder: Path) -> dict[str, int]:
+    """Write a WordPiece tokenizer that can spell every ASCII word into ``folder``; its vocabulary."""
+    from transformers import BertTokenizer
+
+    characters = string.ascii_lowercase + string.digits + string.punctuation
+    tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    tokens += list(characters) + [f"##{character}" for character in string.ascii_lowercase + string.digits]
+    tokens += [word for word in dict.fromkeys(TINY_WORDS) if word not in tokens] + ["##ed", "##ing"]
+    vocabulary = {token: index for index, token in enumerate(tokens)}
+    tokenizer = BertTokenizer(vocab=vocabulary, model_max_length=128)
+    tokenizer.save_pretrained(folder)
+    return vocabulary
