@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-TINY_WORDS = (
+TINY_TEXT = (
     "the a an and or not no is was are be to of in on for with from my your it this that where when what how why who "
     "good bad great poor movie film book card bank account transfer money payment parcel order refund delivery late "
     "lost broken new old fast slow please help cancel change need want have has do does can could red green blue "
     "dog cat house car train time day night happy sad love hate food water work home city price cheap expensive"
-).split()
+)
 
 
 @pytest.fixture(scope="session")
@@ -58,7 +58,7 @@ def save_tiny_tokenizer(folder: Path) -> dict[str, int]:
     characters = string.ascii_lowercase + string.digits + string.punctuation
     tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     tokens += list(characters) + [f"##{character}" for character in string.ascii_lowercase + string.digits]
-    tokens += [word for word in dict.fromkeys(TINY_WORDS) if word not in tokens] + ["##ed", "##ing"]
+    tokens += [word for word in dict.fromkeys(TINY_TEXT.split()) if word not in tokens] + ["##ed", "##ing"]
     vocabulary = {token: index for index, token in enumerate(tokens)}
     tokenizer = BertTokenizer(vocab=vocabulary, model_max_length=128)
     tokenizer.save_pretrained(folder)
