@@ -23,7 +23,7 @@ from feinschliff.results.intervals import (
     rows_needed,
     rows_needed_from_interval,
 )
-from feinschliff.results.verdicts import Evidence, compare_predictions, decide, format_p, format_value, verdict
+from feinschliff.results.verdicts import Evidence, compare_predictions, decide, verdict
 
 __all__ = [
     "MULTI_LABEL_METRICS",
@@ -35,8 +35,6 @@ __all__ = [
     "confusion_matrix",
     "decide",
     "expected_calibration_error",
-    "format_p",
-    "format_value",
     "mcnemar_mid_p",
     "metric_function",
     "multi_label_metrics",

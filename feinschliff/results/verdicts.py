@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from feinschliff.results.classification import metric_function
 from feinschliff.results.comparison import Verdict, VerdictWord
+from feinschliff.results.formats import format_bound, format_difference, format_metric_name, format_p, format_value
 from feinschliff.results.intervals import (
     paired_bootstrap,
     paired_difference_of_proportions,
@@ -114,16 +115,6 @@ def verdict(evidence: Evidence) -> Verdict:
     )
 
 
-def format_value(metric: str, value: float) -> str:
-    """A metric for people: a percentage, or (correlations) a plain number."""
-    return f"{value:.3f}" if metric == "mcc" else f"{100 * value:.1f}%"
-
-
-def format_p(p: float) -> str:
-    """``p = 0.003``, ``p < 0.001``."""
-    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"
-
-
 def _right(references: NDArray[Any], predictions: NDArray[Any]) -> NDArray[np.bool_]:
     """``[N]``: whether the row, with all its labels, is right."""
     right: NDArray[np.bool_] = np.atleast_1d((references == predictions).reshape(len(references), -1).all(axis=1))
@@ -136,7 +127,7 @@ def _sentence(word: VerdictWord, evidence: Evidence) -> str:
         f"{format_value(evidence.metric, evidence.baseline_value)} for the {evidence.baseline}"
     )
     if evidence.metric != "accuracy":
-        figures = f"{evidence.metric.replace('_', ' ')} {figures}"
+        figures = f"{format_metric_name(evidence.metric)} {figures}"
     rows = f"{evidence.test_rows:,} test rows"
     if word == "ship":
         return f"Ship it: {figures} on {rows} ({_difference(evidence)})."
@@ -147,21 +138,11 @@ def _sentence(word: VerdictWord, evidence: Evidence) -> str:
 
 
 def _difference(evidence: Evidence) -> str:
-    difference = evidence.difference
-    scale, digits, unit = (1, 3, "") if evidence.metric == "mcc" else (100, 1, " points")
-    low, high = (f"{_rounded(scale * bound, digits)}" for bound in (difference.low, difference.high))
+    metric, difference = evidence.metric, evidence.difference
     return (
-        f"{scale * difference.value:+.{digits}f}{unit}, {100 * evidence.confidence:.10g}% interval {low} to {high}, "
-        f"{format_p(difference.p)}"
+        f"{format_difference(metric, difference.value)}, {100 * evidence.confidence:.10g}% interval "
+        f"{format_bound(metric, difference.low)} to {format_bound(metric, difference.high)}, {format_p(difference.p)}"
     )
-
-
-def _rounded(value: float, digits: int) -> str:
-    """Rounded, without a minus before zero, and with one more digit where rounding would hide on which side of zero."""
-    text = f"{value:.{digits}f}"
-    if float(text) == 0 and value != 0:
-        text = f"{value:.{digits + 1}f}"
-    return text.removeprefix("-") if float(text) == 0 else text
 
 
 def _more_rows(evidence: Evidence) -> str:
