@@ -1,0 +1,25 @@
+"""`feinschliff export`: a run's model as a folder for others. Knows flags and printing, not formats."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from feinschliff.cli.output import emit
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="The run's directory.")],
+    output_dir: Annotated[Path, typer.Option(help="The folder to write.")],
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+) -> None:
+    """Write a folder that AutoModelForSequenceClassification and pipeline() load, with a model card."""
+    from feinschliff.lifecycle.export import export as work
+
+    result = work(run, output_dir)
+    emit(result, as_json, lambda out: out.print(f"written: {output_dir}", markup=False))

@@ -1,0 +1,49 @@
+"""`feinschliff predict`: ask a finished run. Knows flags, standard input and printing, not models."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic import BaseModel
+from rich.console import Console
+
+from feinschliff.cli.output import emit
+from feinschliff.errors import InputError
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def predict(
+    run: Annotated[Path, typer.Argument(help="The run's directory.")],
+    texts: Annotated[list[str] | None, typer.Argument(help="Texts; - reads one a line from standard input.")] = None,
+    file: Annotated[list[str] | None, typer.Option(help="Data files or sources; labels are not needed.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+) -> None:
+    """The labels of texts, with scores."""
+    asked = _asked(texts or [])
+    if bool(asked) == bool(file):
+        raise InputError(
+            "nothing to predict" if not file else "texts and --file are both given",
+            where="command line",
+            remedy='give texts, or --file rows.csv: feinschliff predict runs/a "where is my parcel?"',
+        )
+    from feinschliff.lifecycle.predict import predict as work
+
+    results = work(run, asked or None, file or ())
+    emit(results, as_json, lambda out: _show(out, results))
+
+
+def _asked(texts: list[str]) -> list[str]:
+    if texts != ["-"]:
+        return texts
+    return [line.rstrip("\n") for line in sys.stdin if line.strip()]
+
+
+def _show(out: Console, results: Sequence[BaseModel]) -> None:
+    for result in results:
+        out.print("  ".join(f"{name}={value}" for name, value in result.model_dump().items()), markup=False)
