@@ -23,7 +23,7 @@ class RunDirectory:
         self.path = Path(path)
         self.config = self.path / "config.json"
         self.origins = self.path / "origins.json"
-        self.splits = self.path / "splits.json"
+        self.splits = self.path / "held_out.jsonl"
         self.data_report = self.path / "data.json"
         self.dropped = self.path / "dropped.csv"
         self.events = self.path / "events.jsonl"

@@ -1,0 +1,140 @@
+"""Rows as packed tokens, and batches cut by rows and by tokens. Knows no text and no tokenizer.
+
+Rows are laid end to end, so linear layers and norms compute no padding at all; attention pads inside groups of rows of
+similar length only (see ``attention``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(slots=True)
+class TokenTable:
+    """Token ids of many rows, end to end: ``ids[offsets[i]:offsets[i + 1]]`` is row ``i``. 4 bytes a token."""
+
+    ids: npt.NDArray[np.int32]
+    offsets: Ints
+    segments: npt.NDArray[np.int8] | None = None
+    """Token type ids, where rows are pairs and the model tells them apart."""
+
+    @property
+    def lengths(self) -> Ints:
+        """Tokens per row [num_rows]."""
+        return np.diff(self.offsets)
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+
+@dataclass(slots=True)
+class Group:
+    """Rows of similar length that attention pads to one length. ``index`` is None where nothing is padded."""
+
+    start: int
+    stop: int
+    rows: int
+    longest: int
+    index: Tensor | None
+    bias_B11L: Tensor | None
+
+
+@dataclass(slots=True)
+class Batch:
+    """Rows ready to compute, sorted by length. ``rows[i]`` says which row of the set stands at place ``i``."""
+
+    rows: Tensor
+    lengths_B: Tensor
+    ids_T: Tensor
+    positions_T: Tensor
+    segments_T: Tensor | None
+    groups: list[Group]
+    targets: Tensor | None = None
+    """[B] class indices, or [B, C] zeros and ones for several labels a row."""
+    num_targets: int = 0
+    prefix: Tensor | None = None
+    """Outputs of the frozen prefix for these rows: [T, d] hidden states or [B, d] pooled features."""
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens computed, which are all real ones."""
+        return int(self.ids_T.shape[0])
+
+
+def group_by_length(lengths: Sequence[int], waste_fraction: float = 0.3, slack: int = 2000) -> list[Group]:
+    """Cut rows sorted by length into groups whose padded attention area exceeds the real one by little.
+
+    ``slack`` allows a fixed area (scores per head) more, because a group costs a few kernel launches.
+    """
+    groups: list[Group] = []
+    begin = token = 0
+    while begin < len(lengths):
+        end, area = begin + 1, lengths[begin] ** 2
+        while end < len(lengths):
+            grown = area + lengths[end] ** 2
+            if (end + 1 - begin) * lengths[end] ** 2 > (1 + waste_fraction) * grown + slack:
+                break
+            end, area = end + 1, grown
+        groups.append(_group(lengths[begin:end], token))
+        token, begin = groups[-1].stop, end
+    return groups
+
+
+def _group(lengths: Sequence[int], start: int) -> Group:
+    longest, stop = max(lengths), start + sum(lengths)
+    if min(lengths) == longest:
+        return Group(start, stop, len(lengths), longest, None, None)
+    real_BL = torch.arange(longest)[None] < torch.tensor(lengths)[:, None]
+    bias = torch.zeros(len(lengths), 1, 1, longest).masked_fill_(~real_BL[:, None, None], float("-inf"))
+    return Group(start, stop, len(lengths), longest, real_BL.flatten().nonzero().squeeze(1), bias)
+
+
+def collate(table: TokenTable, rows: Ints, targets: Tensor | None = None, num_targets: int | None = None) -> Batch:
+    """Pack rows of a table. ``targets`` is indexed by row number; the batch gets its own rows' in its order."""
+    order = rows[np.argsort(table.lengths[rows], kind="stable")]
+    lengths = table.lengths[order]
+    starts = table.offsets[order]
+    within = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    flat = np.repeat(starts, lengths) + within
+    picked = torch.from_numpy(order)
+    return Batch(
+        rows=picked,
+        lengths_B=torch.from_numpy(lengths),
+        ids_T=torch.from_numpy(table.ids[flat].astype(np.int64)),
+        positions_T=torch.from_numpy(within),
+        segments_T=None if table.segments is None else torch.from_numpy(table.segments[flat].astype(np.int64)),
+        groups=group_by_length(lengths.tolist()),
+        targets=None if targets is None else targets[picked],
+        num_targets=len(order) if num_targets is None else num_targets,
+    )
+
+
+def epoch_order(num_rows: int, seed: int, epoch: int) -> Ints:
+    """The order of an epoch: a permutation that depends on seed and epoch alone, so a resumed run needs no state."""
+    return np.random.default_rng([seed, 0x0D0E, epoch]).permutation(num_rows)
+
+
+def micro_batches(rows: Ints, lengths: Ints, max_tokens: int) -> Iterator[Ints]:
+    """Cut the rows of a global batch, longest last, into micro batches of at most ``max_tokens`` tokens (at least a row)."""
+    order = rows[np.argsort(lengths[rows], kind="stable")]
+    begin, tokens = 0, 0
+    for place, row in enumerate(order):
+        if place > begin and tokens + lengths[row] > max_tokens:
+            yield order[begin:place]
+            begin, tokens = place, 0
+        tokens += int(lengths[row])
+    if begin < len(order):
+        yield order[begin:]
+
+
+def by_length(lengths: Ints, max_tokens: int) -> Iterator[Ints]:
+    """All rows in micro batches of similar length, for scoring a whole set."""
+    yield from micro_batches(np.arange(len(lengths)), lengths, max_tokens)

@@ -1,0 +1,140 @@
+"""The whole state of a run, saved atomically and found again. Knows tensors by name, not what they mean."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from feinschliff.errors import FeinschliffError, RunDirectoryError
+from feinschliff.results.training import CurvePoint
+from feinschliff.store.run_directory import disk_full
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+@dataclass(slots=True)
+class TrainState:
+    """Everything besides tensors that a run needs to go on as if it had not stopped."""
+
+    step: int = 0
+    best_metric: float | None = None
+    best_step: int = 0
+    evaluations_since_best: int = 0
+    stopped_early: bool = False
+    tokens: int = 0
+    seconds: float = 0.0
+    loss_sum: float = 0.0
+    """Loss and targets since the last evaluation, for the curve."""
+    loss_targets: int = 0
+    curve: list[CurvePoint] = field(default_factory=list)
+
+    def to_json(self) -> str:
+        """As text."""
+        return json.dumps({**asdict(self), "curve": [point.model_dump() for point in self.curve]})
+
+    @classmethod
+    def from_json(cls, text: str) -> TrainState:
+        """The way back."""
+        values = json.loads(text)
+        values["curve"] = [CurvePoint.model_validate(point) for point in values["curve"]]
+        return cls(**values)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
+    """Write a safetensors file, all or nothing.
+
+    Raises:
+        ResourceError: the disk is full; what was at ``path`` is untouched.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary)
+        _sync(temporary)
+        os.replace(temporary, path)
+        _sync(path.parent)
+    except (OSError, SafetensorError) as error:
+        temporary.unlink(missing_ok=True)
+        if _is_full(error):
+            raise disk_full(path) from error
+        raise RunDirectoryError(f"{path} cannot be written", why=str(error)) from error
+
+
+def _is_full(error: Exception) -> bool:
+    if isinstance(error, OSError):
+        return error.errno in FULL
+    return any(os.strerror(code) in str(error) or f"os error {code}" in str(error) for code in FULL)
+
+
+def save(folder: Path, state: TrainState, tensors: dict[str, Tensor], keep: int) -> Path:
+    """Write ``step-N`` beside the older ones: built under a hidden name, synced, renamed, then the oldest removed.
+
+    A process killed at any point leaves either the old checkpoints or also the complete new one.
+
+    Raises:
+        ResourceError: the disk is full; the last complete checkpoint is intact.
+    """
+    target = folder / f"step-{state.step:08d}"
+    building = folder / f".{target.name}.tmp"
+    try:
+        shutil.rmtree(building, ignore_errors=True)
+        building.mkdir(parents=True)
+        save_tensors(building / "state.safetensors", tensors)
+        (building / "state.json").write_text(state.to_json(), encoding="utf-8")
+        _sync(building / "state.json")
+        _sync(building)
+        if target.exists():
+            shutil.rmtree(target)
+        os.replace(building, target)
+        _sync(folder)
+    except OSError as error:
+        shutil.rmtree(building, ignore_errors=True)
+        if _is_full(error):
+            raise disk_full(folder) from error
+        raise RunDirectoryError(f"{target} cannot be written", why=str(error)) from error
+    except FeinschliffError:
+        shutil.rmtree(building, ignore_errors=True)
+        raise
+    for old in complete(folder)[:-keep]:
+        shutil.rmtree(old, ignore_errors=True)
+    return target
+
+
+def complete(folder: Path) -> list[Path]:
+    """Complete checkpoints, oldest first."""
+    return sorted(path for path in folder.glob("step-*") if (path / "state.json").exists()) if folder.exists() else []
+
+
+def load_state(checkpoint: Path) -> TrainState:
+    """The state of one checkpoint, without tensors."""
+    return TrainState.from_json((checkpoint / "state.json").read_text(encoding="utf-8"))
+
+
+def load(checkpoint: Path) -> tuple[TrainState, dict[str, Tensor]]:
+    """Read one checkpoint.
+
+    Raises:
+        RunDirectoryError: a file in it is damaged (a checkpoint is complete when it appears, so the disk failed).
+    """
+    try:
+        return load_state(checkpoint), load_file(checkpoint / "state.safetensors")
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        raise RunDirectoryError(
+            f"checkpoint {checkpoint} cannot be read", why=str(error), remedy="remove that folder: an older one is used"
+        ) from error

@@ -1,0 +1,69 @@
+"""What the loop asks of a network and of a task: the only names by which it knows them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from torch import Tensor, nn
+
+from feinschliff.engine.batching import Batch
+
+
+@dataclass(slots=True)
+class LossOutput:
+    """A loss summed over targets, never a mean: the loop divides once, over micro batches and ranks."""
+
+    loss_sum: Tensor
+    num_targets: int
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ParameterGroup:
+    """Parameters that share a rate and a decay, by name."""
+
+    names: tuple[str, ...]
+    learning_rate_factor: float
+    weight_decay: float
+
+
+@dataclass(frozen=True, slots=True)
+class PrefixStage:
+    """Where the frozen prefix of a network ends. ``pooled``: everything below the head, one vector a row."""
+
+    layers: int
+    pooled: bool
+    parameter_names: tuple[str, ...]
+    """The frozen parameters it depends on."""
+
+    def __str__(self) -> str:
+        return "everything below the head" if self.pooled else f"embeddings and the lowest {self.layers} layers"
+
+
+class Network(Protocol):
+    """A base model with a head, run on packed batches."""
+
+    body: nn.Module
+    """The part computed in the chosen precision; the rest stays fp32."""
+
+    def depth_of(self, parameter_name: str) -> int:
+        """0 for embeddings, 1 to n for layers from the lowest, n + 1 for the head."""
+        ...
+
+    def frozen_prefix(self) -> PrefixStage | None:
+        """The longest run of lowest stages without trained parameters."""
+        ...
+
+    def run_prefix(self, batch: Batch, stage: PrefixStage) -> Tensor:
+        """Outputs of the prefix: [T, d], or [B, d] where ``stage.pooled``."""
+        ...
+
+
+class Objective(Protocol):
+    """What a task gives the loop."""
+
+    def loss(self, network: nn.Module, batch: Batch) -> LossOutput:
+        """Summed loss of a batch."""
+        ...

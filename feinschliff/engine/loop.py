@@ -1,0 +1,193 @@
+"""The training loop: a generator of events. What controls training stands here by name; observers cannot act.
+
+Knows no task, no method and no file but the checkpoint folder it is given.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from torch import Tensor
+
+from feinschliff.engine import checkpoint
+from feinschliff.engine.batching import epoch_order
+from feinschliff.engine.checkpoint import TrainState
+from feinschliff.engine.events import CheckpointSaved, Evaluated, Event, RunEnded, StepEnded
+from feinschliff.engine.schedules import factor
+from feinschliff.engine.seeds import seed_step
+from feinschliff.engine.step import Learner, train_step
+from feinschliff.errors import FeinschliffError, Interrupted
+from feinschliff.results.training import CurvePoint
+
+CHECKPOINT_SECONDS = 60.0
+"""Work that may be lost, where no step interval is given; a slow disk lengthens it (see ``_checkpoint_due``)."""
+
+
+@dataclass(slots=True)
+class Fit:
+    """A learner with its controls and its state."""
+
+    learner: Learner
+    seed: int
+    metric: str
+    validate: Callable[[], tuple[float, float]]
+    """(mean loss, metric) on the validation rows; higher metrics are better."""
+    checkpoints: Path
+    state: TrainState = field(default_factory=TrainState)
+    start_epoch: Callable[[int], None] = lambda _: None
+    stop_requested: Callable[[], bool] = lambda: False
+    save_state: bool = True
+    """False for short trials that are cheaper to repeat than to resume."""
+    max_seconds: float | None = None
+    """Stop in good order after so many seconds in the loop (a trial's share of a budget)."""
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimizer steps in one pass."""
+        return math.ceil(len(self.learner.table) / self.learner.training.global_batch_rows)
+
+    @property
+    def total_steps(self) -> int:
+        """Optimizer steps in all."""
+        steps = math.ceil(self.steps_per_epoch * self.learner.training.epochs)
+        return min(steps, self.learner.training.max_steps or steps)
+
+    @property
+    def evaluation_steps(self) -> int:
+        """Steps between two validations."""
+        return max(1, self.steps_per_epoch // self.learner.training.evaluations_per_epoch)
+
+
+def fit(run: Fit) -> Iterator[Event]:
+    """Train to the end, yielding what happened. Starts from ``run.state``, so a resumed run goes on in mid-epoch.
+
+    Raises:
+        Interrupted: ``stop_requested`` said so; a checkpoint was written.
+        ResourceError: the disk is full.
+    """
+    learner, state, training = run.learner, run.state, run.learner.training
+    learner.network.train()
+    order, order_epoch = None, -1
+    begin, saved_at, save_seconds = time.perf_counter() - state.seconds, time.perf_counter(), 0.0
+    steps_here = rows_here = 0
+    first = time.perf_counter()
+    while state.step < run.total_steps and not state.stopped_early:
+        epoch, place = divmod(state.step, run.steps_per_epoch)
+        if order is None or epoch != order_epoch:
+            order, order_epoch = epoch_order(len(learner.table), run.seed, epoch), epoch
+            run.start_epoch(epoch)
+        rows = order[place * training.global_batch_rows : (place + 1) * training.global_batch_rows]
+        rate = factor(state.step, run.total_steps, training.warmup_ratio, training.schedule)
+        seed_step(run.seed, state.step)
+        loss = train_step(learner, rows, rate)
+        _count(state, loss.loss_sum, loss.num_targets, loss.num_tokens)
+        state.seconds = time.perf_counter() - begin
+        steps_here, rows_here = steps_here + 1, rows_here + len(rows)
+        spent = time.perf_counter() - first
+        yield StepEnded(
+            step=state.step,
+            total_steps=run.total_steps,
+            epoch=state.step / run.steps_per_epoch,
+            loss=loss.loss_sum / loss.num_targets,
+            learning_rate=learner.optimizer.learning_rate * rate,
+            rows=len(rows),
+            tokens=loss.num_tokens,
+            rows_per_second=rows_here / spent,
+            seconds_left=(run.total_steps - state.step) * spent / steps_here,
+        )
+        out_of_time = run.max_seconds is not None and state.seconds > run.max_seconds
+        if state.step % run.evaluation_steps == 0 or state.step == run.total_steps or out_of_time:
+            yield _evaluate(run)
+            state.stopped_early = out_of_time or _patience_spent(run)
+        if run.save_state and (_checkpoint_due(run, saved_at, save_seconds) or run.stop_requested()):
+            saved_at = time.perf_counter()
+            yield CheckpointSaved(step=state.step, path=str(save(run)))
+            save_seconds = time.perf_counter() - saved_at
+        if run.stop_requested():
+            raise Interrupted("stopped", remedy="start the same command again: it goes on where it was")
+    yield RunEnded(step=state.step, seconds=state.seconds)
+
+
+def _count(state: TrainState, loss_sum: float, num_targets: int, num_tokens: int) -> None:
+    state.step += 1
+    state.loss_sum += loss_sum
+    state.loss_targets += num_targets
+    state.tokens += num_tokens
+
+
+def _evaluate(run: Fit) -> Evaluated:
+    """Score the validation rows; keep the weights if they are the best so far."""
+    state = run.state
+    validation_loss, metric = run.validate()
+    run.learner.network.train()
+    best = state.best_metric is None or metric > state.best_metric
+    if best:
+        state.best_metric, state.best_step, state.evaluations_since_best = metric, state.step, 0
+        checkpoint.save_tensors(best_file(run), run.learner.masters.named())
+    else:
+        state.evaluations_since_best += 1
+    point = CurvePoint(
+        step=state.step,
+        epoch=state.step / run.steps_per_epoch,
+        train_loss=state.loss_sum / max(1, state.loss_targets),
+        validation_loss=validation_loss,
+        validation_metric=metric,
+    )
+    state.curve.append(point)
+    state.loss_sum, state.loss_targets = 0.0, 0
+    return Evaluated(
+        step=state.step, epoch=point.epoch, loss=validation_loss, metric_name=run.metric, metric=metric, best=best
+    )
+
+
+def _patience_spent(run: Fit) -> bool:
+    patience = run.learner.training.early_stopping_patience
+    return patience is not None and run.state.evaluations_since_best >= patience
+
+
+def _checkpoint_due(run: Fit, saved_at: float, save_seconds: float) -> bool:
+    every = run.learner.training.checkpoint_every_steps
+    if every is not None:
+        return run.state.step % every == 0
+    return time.perf_counter() - saved_at > max(CHECKPOINT_SECONDS, 20 * save_seconds)
+
+
+def best_file(run: Fit) -> Path:
+    """Where the best weights so far lie. A file per step, so a checkpoint never refers to newer weights than its own."""
+    return run.checkpoints / f"best-{run.state.best_step:08d}.safetensors"
+
+
+def save(run: Fit) -> Path:
+    """Write a checkpoint: masters, moments and state; then remove best weights that no kept checkpoint refers to."""
+    tensors: dict[str, Tensor] = {f"weight:{name}": value for name, value in run.learner.masters.named().items()}
+    tensors |= {f"adam:{name}": value for name, value in run.learner.optimizer.state().items()}
+    path = checkpoint.save(run.checkpoints, run.state, tensors, run.learner.training.keep_checkpoints)
+    wanted = {run.state.best_step}
+    for kept in checkpoint.complete(run.checkpoints):
+        wanted.add(checkpoint.load_state(kept).best_step)
+    for file in run.checkpoints.glob("best-*.safetensors"):
+        if int(file.stem.split("-")[1]) not in wanted:
+            file.unlink(missing_ok=True)
+    return path
+
+
+def resume(run: Fit) -> int | None:
+    """Load the newest complete checkpoint into ``run``; its step, or None where there is none."""
+    for folder in reversed(checkpoint.complete(run.checkpoints)):
+        try:
+            state, tensors = checkpoint.load(folder)
+        except FeinschliffError:
+            continue
+        run.state = state
+        run.learner.masters.load(_part(tensors, "weight:"))
+        run.learner.optimizer.load(_part(tensors, "adam:"))
+        return state.step
+    return None
+
+
+def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

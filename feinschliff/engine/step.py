@@ -1,0 +1,77 @@
+"""One optimizer step: micro batches, summed gradients, one division, clipping, update. Knows no task by name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from feinschliff.config.training import TrainingConfig
+from feinschliff.engine.batching import Ints, TokenTable, collate, micro_batches
+from feinschliff.engine.contracts import Objective
+from feinschliff.engine.optimizers import GroupedAdamW
+from feinschliff.engine.precision import MasterWeights
+from feinschliff.engine.prefix_cache import PrefixCache
+
+
+@dataclass(slots=True)
+class Learner:
+    """What a step needs, put together by the verb."""
+
+    network: Any
+    objective: Objective
+    table: TokenTable
+    targets: Tensor
+    masters: MasterWeights
+    optimizer: GroupedAdamW
+    training: TrainingConfig
+    cache: PrefixCache | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StepLoss:
+    """Summed loss, targets and tokens of one step."""
+
+    loss_sum: float
+    num_targets: int
+    num_tokens: int
+
+
+def backward(learner: Learner, rows: Ints) -> StepLoss:
+    """Gradients of the summed loss over all micro batches of ``rows``, left on the masters."""
+    loss_sum, num_targets, num_tokens = 0.0, 0, 0
+    for part in micro_batches(rows, learner.table.lengths, learner.training.micro_batch_tokens):
+        batch = collate(learner.table, part, learner.targets)
+        if learner.cache is not None:
+            learner.cache.attach(batch, learner.table)
+        out = learner.objective.loss(learner.network, batch)
+        out.loss_sum.backward()
+        learner.masters.collect_gradients()
+        loss_sum += float(out.loss_sum.detach())
+        num_targets += out.num_targets
+        num_tokens += batch.num_tokens
+    return StepLoss(loss_sum, num_targets, num_tokens)
+
+
+@torch.no_grad()
+def divide_and_clip(masters: list[Tensor], num_targets: int, max_grad_norm: float | None) -> float:
+    """Divide summed gradients by the targets and scale them to the norm limit, in one pass. Returns the mean's norm."""
+    grads = [master.grad for master in masters if master.grad is not None]
+    scale, norm = 1.0 / num_targets, 0.0
+    if max_grad_norm is not None:
+        norms = torch._foreach_norm(grads)
+        norm = float(torch.linalg.vector_norm(torch.stack(list(norms)))) * scale
+        scale *= min(1.0, max_grad_norm / (norm + 1e-6))
+    torch._foreach_mul_(grads, scale)
+    return norm
+
+
+def train_step(learner: Learner, rows: Ints, schedule_factor: float) -> StepLoss:
+    """Gradients, division, clipping, AdamW, and the new weights given to the network."""
+    loss = backward(learner, rows)
+    divide_and_clip(learner.masters.masters, loss.num_targets, learner.training.max_grad_norm)
+    learner.optimizer.step(schedule_factor)
+    learner.masters.publish()
+    return loss

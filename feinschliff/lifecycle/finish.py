@@ -1,0 +1,97 @@
+"""From the best weights of a run to a folder the ecosystem loads. Knows no loop."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from feinschliff.data.examples import Splits
+from feinschliff.errors import RunDirectoryError
+from feinschliff.lifecycle.prepare import Prepared
+from feinschliff.models.live_embedding import LiveEmbedding
+from feinschliff.models.sources import ResolvedModel
+from feinschliff.predictor import FACTS, ModelFacts
+from feinschliff.store.run_directory import RunDirectory, disk_full
+
+
+def weights_hash(weights: dict[str, Tensor]) -> str:
+    """SHA-256 over names and bytes, in the order of names."""
+    digest = hashlib.sha256()
+    for name in sorted(weights):
+        digest.update(name.encode())
+        digest.update(weights[name].contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def count_parameters(network: Any) -> int:
+    """All parameters of a network, embedding rows that are not trained included."""
+    total = sum(parameter.numel() for parameter in network.parameters())
+    for module in network.modules():
+        if isinstance(module, LiveEmbedding):
+            total += module.table_Vd.numel() - module.weight.numel()
+    return int(total)
+
+
+@torch.no_grad()
+def whole_weights(prepared: Prepared, trained: dict[str, Tensor], model: ResolvedModel) -> dict[str, Tensor]:
+    """All weights in fp32 by the plain network's names: the base's from its folder, the trained ones over them, merged.
+
+    The base is read again because the network in memory may hold it in a lower precision.
+    """
+    config = prepared.config
+    base = prepared.task.load_model(config.model, model.folder)
+    prepared.method.adapt(base)
+    weights = {name: parameter.detach() for name, parameter in base.named_parameters()}
+    for name, value in trained.items():
+        if prepared.live_ids is not None and weights[name].shape != value.shape:
+            table = weights[name].clone()
+            table[torch.from_numpy(prepared.live_ids)] = value
+            weights[name] = table
+        else:
+            weights[name] = value
+    merged: dict[str, Tensor] = prepared.method.merged_weights(base, weights)
+    return merged
+
+
+def export_best(prepared: Prepared, best: Path, model: ResolvedModel, splits: Splits, directory: RunDirectory) -> None:
+    """Write the run's ``model`` folder, all or nothing.
+
+    Raises:
+        ResourceError: the disk is full; the checkpoints are intact.
+    """
+    weights = whole_weights(prepared, load_file(best), model)
+    building = directory.path / ".model.tmp"
+    try:
+        shutil.rmtree(building, ignore_errors=True)
+        building.mkdir(parents=True)
+        prepared.task.save_native(prepared.network, weights, building)
+        facts = ModelFacts(
+            label_names=tuple(splits.label_names),
+            multi_label=splits.columns.kind == "multi_label",
+            num_texts=max(1, len(splits.columns.text)),
+            threshold=prepared.config.task.model_dump().get("threshold", 0.5),
+            max_length_tokens=prepared.max_length_tokens,
+            metric=prepared.metric,
+            base_model=model.name,
+            pooling=prepared.network.pooling,
+            text_columns=tuple(splits.columns.text),
+            target_column=splits.columns.target,
+            label_separator=splits.columns.label_separator,
+        )
+        (building / FACTS).write_text(json.dumps(facts.to_dict(), indent=2, ensure_ascii=False), encoding="utf-8")
+        if directory.model.exists():
+            shutil.rmtree(directory.model)
+        os.replace(building, directory.model)
+    except OSError as error:
+        shutil.rmtree(building, ignore_errors=True)
+        if error.errno in (27, 28, 122):
+            raise disk_full(directory.path) from error
+        raise RunDirectoryError(f"{directory.model} cannot be written", why=str(error)) from error

@@ -1,0 +1,61 @@
+"""Which rows a run held out, kept beside it: the test rows themselves and every dropped row with its reason.
+
+Knows no file format of the person's: it writes JSON lines and CSV.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from feinschliff.data.examples import Example, Place, Splits
+from feinschliff.errors import RunDirectoryError
+from feinschliff.results.data import DroppedRow
+from feinschliff.store.run_directory import RunDirectory, write_bytes
+
+
+def write(directory: RunDirectory, splits: Splits) -> None:
+    """Write ``held_out.jsonl`` (the test rows) and ``dropped.csv``."""
+    lines = [
+        json.dumps(
+            {
+                "texts": example.texts,
+                "labels": example.labels,
+                "file": example.place.file,
+                "line": example.place.line,
+            },
+            ensure_ascii=False,
+        )
+        for example in splits.test
+    ]
+    write_bytes(directory.splits, ("\n".join(lines) + "\n").encode())
+    write_bytes(directory.dropped, dropped_csv(splits.dropped))
+
+
+def dropped_csv(dropped: Sequence[DroppedRow]) -> bytes:
+    """``file,line,reason,text`` of every dropped row."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["file", "line", "reason", "text"])
+    for row in dropped:
+        writer.writerow([row.file, row.line, row.reason, row.text])
+    return out.getvalue().encode()
+
+
+def read(directory: RunDirectory) -> list[Example]:
+    """The test rows of a run.
+
+    Raises:
+        RunDirectoryError: the run has none.
+    """
+    path: Path = directory.splits
+    if not path.exists():
+        raise RunDirectoryError(f"{directory.path} holds no test rows", remedy="name a file to evaluate on")
+    examples = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        examples.append(Example(tuple(row["texts"]), tuple(row["labels"]), Place(row["file"], row["line"])))
+    return examples

@@ -1,0 +1,230 @@
+"""The verb ``train``: one run, from a configuration to a model folder; killed at any moment, it resumes to the same bits.
+
+Order of what is written: config, data report, checkpoints, best weights, model folder, ``training.json``. Each is written
+atomically, so the next start of the same command does what is left.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from safetensors.torch import load_file
+
+from feinschliff.config.load import write_resolved
+from feinschliff.config.run import RunConfig
+from feinschliff.data.examples import Splits
+from feinschliff.data.load import load_splits
+from feinschliff.engine import loop, preflight
+from feinschliff.engine.events import Announced, Event
+from feinschliff.errors import DataError, FeinschliffError, Fault, Interrupted, RunDirectoryError
+from feinschliff.lifecycle import finish, held_out, interrupts
+from feinschliff.lifecycle.prepare import Prepared, prepare
+from feinschliff.models.sources import ResolvedModel, resolve_model
+from feinschliff.results.comparison import Origin
+from feinschliff.results.training import Forecast, TrainingResult
+from feinschliff.store import index
+from feinschliff.store.run_directory import RunDirectory, read_json, write_json
+
+
+class Observer(Protocol):
+    """Whoever watches a run."""
+
+    def observe(self, event: Event) -> None:
+        """Told of one event."""
+        ...
+
+
+@dataclass(slots=True)
+class RunContext:
+    """What a training run is given besides its configuration."""
+
+    directory: RunDirectory
+    observers: Sequence[Observer] = ()
+    max_seconds: float | None = None
+    save_state: bool = True
+    export: bool = True
+    notes: list[str] = field(default_factory=list)
+
+    def tell(self, event: Event) -> None:
+        """Pass an event on."""
+        for observer in self.observers:
+            observer.observe(event)
+
+    def announce(self, message: str) -> None:
+        """Say what was chosen, and keep it for the result."""
+        self.notes.append(message)
+        self.tell(Announced(message=message))
+
+
+def train(config: RunConfig, origins: list[Origin], *, observers: Sequence[Observer] = ()) -> TrainingResult:
+    """Train one run; the same call again resumes it, or returns the result of a finished one.
+
+    Raises:
+        DataError, ModelError, ConfigError, PreflightError: something given is wrong.
+        RunDirectoryError: the directory is in use, not writable, or holds another run.
+        Interrupted: stopped; a checkpoint was written.
+    """
+    directory = RunDirectory(config.output_dir)
+    directory.create()
+    with directory.locked(), recorded(directory, "train"), interrupts.flag() as stop:
+        claim(directory, config, origins)
+        context = RunContext(directory, observers)
+        if directory.training.exists():
+            context.announce(f"{directory.path} is already finished; nothing was trained again")
+            return TrainingResult.model_validate(read_json(directory.training))
+        splits = load_splits(config.data, config.seed)
+        for message in splits.announcements:
+            context.announce(message)
+        held_out.write(directory, splits)
+        model = resolve_model(config.model.source)
+        for message in model.announcements:
+            context.announce(message)
+        result = run(config, splits, model, context, stop)
+        index.finish_run(directory, "finished", {"metric": result.metric, "value": result.best_metric})
+        return result
+
+
+class recorded:  # noqa: N801
+    """Context that notes in the run's state file how the verb ended."""
+
+    def __init__(self, directory: RunDirectory, verb: str) -> None:
+        self._directory = directory
+        self._verb = verb
+
+    def __enter__(self) -> None:
+        index.start_run(self._directory, self._verb)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: Any) -> None:
+        if kind is None:
+            return
+        stopped = isinstance(error, Interrupted | KeyboardInterrupt)
+        index.finish_run(self._directory, "interrupted" if stopped else "failed", {"error": str(error)})
+
+
+def claim(directory: RunDirectory, config: RunConfig, origins: list[Origin]) -> None:
+    """Write the resolved configuration, or see that the directory already belongs to the same one.
+
+    Raises:
+        RunDirectoryError: it holds a run with another configuration; every differing field is named.
+    """
+    if directory.config.exists():
+        before, now = read_json(directory.config), config.model_dump(mode="json")
+        different = list(_differences(before, now))
+        if different:
+            raise RunDirectoryError(
+                Fault(
+                    f"{directory.path} holds a run with another configuration",
+                    where="output_dir",
+                    why="; ".join(different[:6]),
+                    remedy="choose another --output-dir, or give the same options to resume",
+                )
+                for _ in range(1)
+            )
+        return
+    write_resolved(directory, config, origins)
+
+
+def _differences(before: Any, now: Any, name: str = "") -> Iterator[str]:
+    if isinstance(before, dict) and isinstance(now, dict):
+        for key in sorted(before.keys() | now.keys()):
+            yield from _differences(before.get(key), now.get(key), f"{name}.{key}" if name else key)
+    elif before != now:
+        yield f"{name}: {before} there, {now} here"
+
+
+def run(
+    config: RunConfig,
+    splits: Splits,
+    model: ResolvedModel,
+    context: RunContext,
+    stop: Callable[[], bool] = lambda: False,
+) -> TrainingResult:
+    """Prepare, check, train, keep the best weights, export. Used by ``train`` for a run and by ``tune`` for a trial."""
+    directory = context.directory
+    facts_file = directory.checkpoints / "machine.json"
+    facts = read_json(facts_file) if facts_file.exists() else {}
+    prepared = prepare(
+        config,
+        splits,
+        model,
+        directory.path,
+        precision=facts.get("precision"),
+        announce=context.announce,
+    )
+    try:
+        fit = _fit(prepared, context, stop)
+        resumed = loop.resume(fit) if context.save_state else None
+        if resumed is None:
+            checked = preflight.check(prepared.learner, config.seed, prepared.task.expected_first_loss())
+            seconds = checked.seconds_per_token * float(prepared.learner.table.lengths.sum())
+            facts = {
+                "precision": prepared.precision,
+                "first_loss": checked.first_loss,
+                "forecast_seconds": seconds * fit.total_steps / fit.steps_per_epoch,
+            }
+            context.announce(
+                f"preflight passed: first loss {checked.first_loss:.3f} (a head that knows nothing: "
+                f"{checked.expected_loss:.3f}), largest batch {checked.largest_batch_tokens} tokens; "
+                f"forecast {facts['forecast_seconds']:.0f} s"
+            )
+            write_json(facts_file, facts)
+        else:
+            context.announce(f"resumed from step {resumed}")
+        for event in loop.fit(fit):
+            context.tell(event)
+        result = _result(prepared, fit, context, facts, resumed)
+        if context.export:
+            finish.export_best(prepared, loop.best_file(fit), model, splits, directory)
+            write_json(directory.training, result.model_dump(mode="json"))
+            shutil.rmtree(directory.checkpoints, ignore_errors=True)
+        return result
+    finally:
+        prepared.close()
+
+
+def _fit(prepared: Prepared, context: RunContext, stop: Callable[[], bool]) -> loop.Fit:
+    return loop.Fit(
+        learner=prepared.learner,
+        seed=prepared.config.seed,
+        metric=prepared.metric,
+        validate=prepared.validate,
+        checkpoints=context.directory.checkpoints,
+        start_epoch=lambda epoch: prepared.method.start_epoch(prepared.network, epoch),
+        stop_requested=stop,
+        save_state=context.save_state,
+        max_seconds=context.max_seconds,
+    )
+
+
+def _result(
+    prepared: Prepared, fit: loop.Fit, context: RunContext, facts: dict[str, Any], resumed: int | None
+) -> TrainingResult:
+    state, learner = fit.state, prepared.learner
+    rows = min(state.step * learner.training.global_batch_rows, round(state.step / fit.steps_per_epoch * len(learner.table)))
+    forecast = facts.get("forecast_seconds")
+    return TrainingResult(
+        method=prepared.config.method.type,
+        steps=state.step,
+        epochs=state.step / fit.steps_per_epoch,
+        rows=len(learner.table),
+        tokens=state.tokens,
+        seconds=state.seconds,
+        rows_per_second=rows / max(state.seconds, 1e-9),
+        trained_parameters=sum(master.numel() for master in learner.masters.masters),
+        all_parameters=finish.count_parameters(prepared.network),
+        precision=prepared.precision,
+        metric=prepared.metric,
+        best_metric=state.best_metric,
+        best_step=state.best_step,
+        stopped_early=state.stopped_early,
+        curve=state.curve,
+        forecast=None if forecast is None else Forecast(forecast_seconds=forecast, actual_seconds=state.seconds),
+        prefix_cache=None if learner.cache is None else learner.cache.description,
+        announcements=list(context.notes),
+        resumed_from_step=resumed,
+        weights_sha256=finish.weights_hash(load_file(loop.best_file(fit))),
+    )

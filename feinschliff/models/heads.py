@@ -1,0 +1,69 @@
+"""Pooling and the classification head, in a form that exports to transformers' own classes. Knows no data and no loop.
+
+``mean`` pooling is ``LayerNorm(MEAN_WEIGHT * mean of the row's states + first state)``: what one more post-norm
+transformer block computes at the first token when its attention is uniform and its feed-forward part is zero. So a mean-pooled model is written out as a
+plain BERT with one more layer (see ``native``), and scores stay equal. ``cls`` pooling takes the first state.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+Pooling = Literal["mean", "cls"]
+MEAN_WEIGHT = 8.0
+"""How much the mean outweighs the first state. Small enough for fp16, large enough to be a mean."""
+SQUASH = 2.0**-8
+"""Native heads pass features through tanh; scaled down by this it is linear to about 1e-5, and we compute it too."""
+
+
+def pool(states_Td: Tensor, lengths_B: Tensor, pooling: Pooling, norm_epsilon: float) -> Tensor:
+    """Token states [T, d] of packed rows to features [B, d], in fp32. ``norm_epsilon`` is the encoder's own."""
+    firsts = torch.cumsum(lengths_B, 0) - lengths_B
+    first_Bd = states_Td[firsts].float()
+    if pooling == "cls":
+        return first_Bd
+    rows = torch.repeat_interleave(torch.arange(len(lengths_B), device=lengths_B.device), lengths_B)
+    sums = torch.zeros(len(lengths_B), states_Td.shape[1], device=states_Td.device)
+    mean_Bd = sums.index_add(0, rows, states_Td.float()) / lengths_B[:, None]
+    normed = F.layer_norm(MEAN_WEIGHT * mean_Bd + first_Bd, first_Bd.shape[1:], eps=norm_epsilon)
+    return F.layer_norm(normed, first_Bd.shape[1:], eps=norm_epsilon)
+
+
+class Head(nn.Module):
+    """Linear classifier on squashed features: [B, d] to logits [B, C], in fp32."""
+
+    def __init__(self, width: int, num_classes: int, dropout: float) -> None:
+        super().__init__()
+        self.linear = nn.Linear(width, num_classes)
+        self.dropout = nn.Dropout(dropout)
+        nn.init.normal_(self.linear.weight, std=0.02)
+        nn.init.zeros_(self.linear.bias)
+
+    def forward(self, features_Bd: Tensor) -> Tensor:
+        """Logits."""
+        squashed = torch.tanh(features_Bd.float() * SQUASH) / SQUASH
+        logits: Tensor = self.linear(self.dropout(squashed))
+        return logits
+
+    @torch.no_grad()
+    def start_from_class_means(self, features_Nd: Tensor, targets: Tensor, sharpness: float = 16.0) -> None:
+        """Set the weights to the centred means of normalised features per class (nearest class mean, Mensink et al. 2013).
+
+        ``targets`` are class indices [N] or indicators [N, C]. ``sharpness`` is the logit of a feature that equals its
+        class mean's direction at full length.
+        """
+        unit = F.normalize(features_Nd.float(), dim=1)
+        member = F.one_hot(targets, self.linear.out_features).float() if targets.ndim == 1 else targets.float()
+        counts = member.sum(0).clamp_min(1.0)
+        means = member.T @ unit / counts[:, None]
+        centre = means.mean(0) if targets.ndim == 1 else unit.mean(0)
+        scale = sharpness / float(features_Nd.float().norm(dim=1).mean())
+        self.linear.weight.copy_((means - centre) * scale)
+        self.linear.bias.zero_()
+        if targets.ndim == 2:
+            share = (counts / len(targets)).clamp(1e-3, 1 - 1e-3)
+            self.linear.bias.copy_(torch.log(share / (1 - share)))

@@ -1,0 +1,79 @@
+"""A staged encoder with a pooled classification head, run on batches: what sequence tasks train. Knows no loss."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from feinschliff.engine.batching import Batch
+from feinschliff.engine.contracts import PrefixStage
+from feinschliff.models.encoder import StagedEncoder
+from feinschliff.models.heads import Head, Pooling, pool
+from feinschliff.models.live_embedding import LiveEmbedding
+
+
+class SequenceNetwork(nn.Module):
+    """[rows of tokens] to logits [B, C]. Keeps :class:`feinschliff.engine.contracts.Network`."""
+
+    def __init__(self, encoder: StagedEncoder, head: Head, pooling: Pooling) -> None:
+        super().__init__()
+        self.body = encoder
+        self.head = head
+        self.pooling = pooling
+        self._norm_epsilon: float = encoder.model.config.layer_norm_eps
+
+    def depth_of(self, parameter_name: str) -> int:
+        """See ``Network``."""
+        if parameter_name.startswith("head."):
+            return self.body.num_layers + 1
+        return self.body.depth_of(parameter_name.removeprefix("body."))
+
+    def frozen_prefix(self) -> PrefixStage | None:
+        """See ``Network``. A lone frozen embedding table is no prefix worth keeping: looking it up is as cheap."""
+        trained = [self.depth_of(name) for name, p in self.named_parameters() if p.requires_grad]
+        lowest = min(trained, default=self.body.num_layers + 1)
+        if lowest <= 1:
+            return None
+        names = tuple(name for name, _ in self.named_parameters() if self.depth_of(name) < lowest)
+        return PrefixStage(lowest - 1, lowest > self.body.num_layers, names)
+
+    def train(self, mode: bool = True) -> SequenceNetwork:
+        """Training mode, but parts without trained parameters never drop anything: cached or not, they give the same."""
+        super().train(mode)
+        for part in (self.body.embeddings, *self.body.layers):
+            if not any(parameter.requires_grad for parameter in part.parameters()):
+                part.eval()
+        return self
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Logits [B, C] in the batch's order."""
+        logits: Tensor = self.head(self.features(batch))
+        return logits
+
+    def features(self, batch: Batch) -> Tensor:
+        """Pooled features [B, d], fp32; from the cached prefix where the batch carries one."""
+        if batch.prefix is not None and batch.prefix.shape[0] == len(batch.rows) != batch.num_tokens:
+            return batch.prefix
+        return self._pooled(batch, batch.prefix)
+
+    def _pooled(self, batch: Batch, hidden_Td: Tensor | None) -> Tensor:
+        start = 0 if hidden_Td is None else self._stage_layers
+        states = self.body(
+            batch.ids_T, batch.positions_T, batch.segments_T, batch.groups, hidden_Td=hidden_Td, start=start
+        )
+        return pool(states, batch.lengths_B, self.pooling, self._norm_epsilon)
+
+    @property
+    def _stage_layers(self) -> int:
+        stage = self.frozen_prefix()
+        return 0 if stage is None else stage.layers
+
+    def run_prefix(self, batch: Batch, stage: PrefixStage) -> Tensor:
+        """See ``Network``."""
+        if stage.pooled:
+            return self._pooled(batch, None)
+        states: Tensor = self.body(batch.ids_T, batch.positions_T, batch.segments_T, batch.groups, stop=stage.layers)
+        return states
+
+    def restrict_embeddings(self, embedding: LiveEmbedding) -> None:
+        """Train only the rows of the token table that occur (see ``models.live_embedding``)."""
+        self.body.model.set_input_embeddings(embedding)
