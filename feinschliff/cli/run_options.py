@@ -25,7 +25,7 @@ class RunCommand(TyperCommand):
     """A command that takes ``--part.field value`` for every field of a run beside its own options."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Set aside every long option that is not the verb's own: it names a field, or is refused with the other faults."""
+        """Set aside each long option that is not the verb's own: it names a field, or is refused with other faults."""
         own = {name for param in self.params for name in (*param.opts, *param.secondary_opts)}
         ctx.meta[_META], rest = split_options(args, own | {"--help"})
         return super().parse_args(ctx, rest)

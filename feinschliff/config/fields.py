@@ -129,11 +129,14 @@ def nearest(path: str, known: Iterable[str]) -> str | None:
     same_name = [name for name in known if name.rpartition(".")[2] == last]
     if same_name:
         return same_name[0]
-    siblings = [name for name in known if name.rpartition(".")[0] == part]
-    for pool in (siblings, known):
-        close = difflib.get_close_matches(path, pool, n=1, cutoff=0.7)
+    siblings = {name.rpartition(".")[2]: name for name in known if name.rpartition(".")[0] == part}
+    anywhere = {name.rpartition(".")[2]: name for name in known}
+    for names, wanted, cutoff in (
+        (siblings, last, 0.6),
+        ({name: name for name in known}, path, 0.8),
+        (anywhere, last, 0.75),
+    ):
+        close = difflib.get_close_matches(wanted, names, n=1, cutoff=cutoff)
         if close:
-            return close[0]
-    lasts = {name.rpartition(".")[2]: name for name in known}
-    close = difflib.get_close_matches(last, lasts, n=1, cutoff=0.75)
-    return lasts[close[0]] if close else None
+            return names[close[0]]
+    return None

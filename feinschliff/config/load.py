@@ -186,7 +186,8 @@ def _unknown(given: Given, known: Mapping[str, Field], parts: Mapping[str, type[
     names = sorted(path for path in known if path.startswith(given.path.partition(".")[0] + "."))
     hint = f"did you mean {spelled(near)}?" if near else f"known here: {', '.join(names or sorted(parts))}"
     kind = "option" if given.form == "option" else "key"
-    return Fault(f"unknown {kind} {spelled(given.path)}", given.where, remedy=hint)
+    where = "command line" if given.form == "option" else given.where
+    return Fault(f"unknown {kind} {spelled(given.path)}", where, remedy=hint)
 
 
 def _validate_parts(
