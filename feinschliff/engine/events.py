@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +44,7 @@ class CheckpointSaved:
     """The whole state is safely on disk."""
 
     step: int
-    path: Path
+    path: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,9 +62,7 @@ def create(config: JsonlConfig, run: RunDirectory) -> JsonlTracker:
 
 
 def _jsonable(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    return str(value) if isinstance(value, Path) else value
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _snake_case(name: str) -> str:

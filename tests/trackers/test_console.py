@@ -54,7 +54,7 @@ def test_a_line_says_where_the_run_stands() -> None:
     tracker.observe(Announced("bf16: 2.1 times faster here"))
     tracker.observe(step(250))
     tracker.observe(Evaluated(250, 2.5, 0.31, "macro_f1", 0.921, best=True))
-    tracker.observe(CheckpointSaved(250, None))  # type: ignore[arg-type]
+    tracker.observe(CheckpointSaved(250, "checkpoints/250"))
     tracker.observe(RunEnded(1000, 380.0))
     tracker.close()
     assert stream.getvalue().splitlines() == [

@@ -18,7 +18,7 @@ EVENTS: list[Event] = [
     Announced('a "quoted" line\nand ünïcode'),
     StepEnded(1, 2, 0.5, float("nan"), 1e-4, 32, 512, 312.0, 41.0),
     Evaluated(1, 0.5, float("inf"), "accuracy", 0.9, True),
-    CheckpointSaved(1, Path("checkpoints") / "1"),
+    CheckpointSaved(1, "checkpoints/1"),
     RunEnded(2, 3.5),
 ]
 
@@ -39,7 +39,7 @@ def test_each_event_is_one_line_with_its_fields_on_disk_at_once(tmp_path: Path) 
     assert [record["event"] for record in records] == names
     assert records[0]["message"] == EVENTS[0].message  # type: ignore[union-attr]
     assert (records[1]["loss"], records[1]["rows"], records[2]["loss"]) == ("nan", 32, "inf")
-    assert records[3]["path"] == str(Path("checkpoints") / "1")
+    assert records[3]["path"] == "checkpoints/1"
     assert all(isinstance(record["time"], float) for record in records)
 
 
