@@ -38,8 +38,8 @@ class DataConfig(Config):
     """Share of all rows for validation, where no file is given."""
     test_fraction: float = Field(default=0.2, gt=0.0, lt=0.9)
     """Share of all rows for the test set, where no file is given."""
-    near_duplicate_similarity: float = Field(default=0.7, gt=0.0, le=1.0)
-    """Jaccard similarity of word and character shingles from which two texts count as near duplicates."""
+    near_duplicate_similarity: float = Field(default=0.8, gt=0.0, le=1.0)
+    """Share of words, in order, in which two texts agree to count as near duplicates (case and punctuation aside)."""
     duplicates: Literal["drop", "keep"] = "drop"
     """Exact duplicates within the training rows: keep one, or keep all."""
     max_rows: int | None = Field(default=None, ge=1)

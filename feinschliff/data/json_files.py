@@ -1,0 +1,132 @@
+"""json (an array, or an object that holds one) and jsonl. Every record keeps its line. Knows no meaning of a key."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+from feinschliff.config.data import DataConfig
+from feinschliff.data.delimited import checked_lines
+from feinschliff.data.encodings import find_encoding, open_text
+from feinschliff.data.examples import Place
+from feinschliff.data.tables import FaultList, Row, Table, at
+from feinschliff.errors import DataError
+
+_SAMPLE_RECORDS = 2000
+_BLANKS = re.compile(r"[\s,]*")
+
+
+def open_json_lines(path: Path, name: str, config: DataConfig) -> Table:
+    """Open a jsonl file: one object a line, streamed.
+
+    Raises:
+        DataError: empty or not text. Lines that are not objects are reported, all at once, when the rows are read.
+    """
+    encoding = config.encoding or find_encoding(path)
+    table = Table(name, [], lambda: _lines(path, encoding, name))
+    return _with_columns(table, encoding)
+
+
+def open_json(path: Path, name: str, config: DataConfig) -> Table:
+    """Open a json file: an array of objects, or an object with one. The text is held, its records are streamed.
+
+    Raises:
+        DataError: not json, no array or several, or a record that is not an object.
+    """
+    encoding = config.encoding or find_encoding(path)
+    with open_text(path, encoding) as file:
+        text = file.read()
+    faults = FaultList()
+    for _ in checked_lines(text.splitlines(), encoding, name, faults):
+        pass
+    faults.raise_if_any()
+    start = _start_of_array(text, name)
+    if start is None:  # one object a line, named .json, as many exports are
+        return open_json_lines(path, name, config)
+    return _with_columns(Table(name, [], lambda: _array(text, start, name)), encoding)
+
+
+def _with_columns(table: Table, encoding: str) -> Table:
+    names: dict[str, None] = {}
+    try:
+        for row in islice(table.read(), _SAMPLE_RECORDS):
+            names.update(dict.fromkeys(row.cells))
+    except DataError:  # raised again, with every fault, when all rows are read
+        if not names:
+            raise
+    if not names:
+        raise DataError("the file holds no records", where=table.name, remedy="give objects with a text and a label")
+    table.columns = list(names)
+    if encoding not in ("utf-8", "utf-8-sig"):
+        table.announcements.append(f"{table.name}: encoding {encoding}")
+    table.announcements.append(f"{table.name}: json records with {', '.join(names)}")
+    return table
+
+
+def _lines(path: Path, encoding: str, name: str) -> Iterator[Row]:
+    faults = FaultList()
+    with open_text(path, encoding) as file:
+        for number, line in enumerate(checked_lines(file, encoding, name, faults), 1):
+            if not line.strip():
+                continue
+            try:
+                record = json.loads(line)
+            except json.JSONDecodeError as error:
+                faults.add(
+                    "not a json object", at(name, number), f"{error.msg} at column {error.colno}", "mend the line"
+                )
+                continue
+            if isinstance(record, dict):
+                yield Row(record, Place(name, number))
+            else:
+                faults.add(f"a {type(record).__name__} instead of an object", at(name, number), None,
+                           'write {"text": ..., "label": ...}')  # fmt: skip
+    faults.raise_if_any()
+
+
+def _start_of_array(text: str, name: str) -> int | None:
+    """Where the array of records opens; None where the file is really one object a line."""
+    begin = len(text) - len(text.lstrip())
+    if text[begin : begin + 1] == "[":
+        return begin + 1
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        if error.msg == "Extra data" and text[begin : begin + 1] == "{":
+            return None
+        raise DataError("this is not json", where=at(name, error.lineno), why=f"{error.msg} at column {error.colno}",
+                        remedy="mend the file") from error  # fmt: skip
+    keys = [key for key, inner in value.items() if isinstance(inner, list)] if isinstance(value, dict) else []
+    if len(keys) != 1:
+        found = f"arrays: {', '.join(keys)}" if keys else "it holds none"
+        raise DataError("a json file must be an array, or an object with one array", where=name, why=found,
+                        remedy='write [{"text": ..., "label": ...}, ...]')  # fmt: skip
+    match = re.search(re.escape(json.dumps(keys[0], ensure_ascii=False)) + r"\s*:\s*\[", text)
+    if match is None:
+        raise DataError(f"the array {keys[0]!r} is written with escapes", where=name, remedy="save the array alone")
+    return match.end()
+
+
+def _array(text: str, start: int, name: str) -> Iterator[Row]:
+    decoder, faults, line, counted, position = json.JSONDecoder(), FaultList(), 1, 0, start
+    while True:
+        position = _BLANKS.match(text, position).end()  # type: ignore[union-attr]  # the pattern matches nothing too
+        line, counted = line + text.count("\n", counted, position), position
+        if text[position : position + 1] == "]":
+            break
+        try:
+            record, position = decoder.raw_decode(text, position)
+        except json.JSONDecodeError as error:
+            faults.add(
+                "this is not json", at(name, error.lineno), f"{error.msg} at column {error.colno}", "mend the file"
+            )
+            break
+        if isinstance(record, dict):
+            yield Row(record, Place(name, line))
+        else:
+            faults.add(f"a {type(record).__name__} instead of an object", at(name, line), None,
+                       'write {"text": ..., "label": ...}')  # fmt: skip
+    faults.raise_if_any()

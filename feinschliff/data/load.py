@@ -1,0 +1,225 @@
+"""From a data configuration to the sets of a run: read, drop what cannot be used, keep the test set clean, split.
+
+Knows no tokenizer and no task beyond labels.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from itertools import islice
+
+from feinschliff.config.data import DataConfig
+from feinschliff.data.columns import SAMPLE_ROWS, find_columns
+from feinschliff.data.examples import Example, Splits, label_names
+from feinschliff.data.near_duplicates import find_near_duplicates
+from feinschliff.data.rows_to_examples import (
+    ExampleReader,
+    check_table_columns,
+    count_reasons,
+    dropped_row,
+    load_examples,
+    refuse_unknown_labels,
+)
+from feinschliff.data.sources import open_tables, read_tables, sha256_of_sources
+from feinschliff.data.splits import Integers, SplitRows, split_rows, split_rows_by_time, units_of
+from feinschliff.data.tables import FaultList, Table, at
+from feinschliff.errors import DataError, Fault
+from feinschliff.results.data import ColumnsFound
+
+__all__ = ["load_examples", "load_splits", "open_with_columns", "sha256_of_sources"]
+
+_MIN_ROWS = 4
+
+
+def open_with_columns(
+    sources: Sequence[str], config: DataConfig, needs_target: bool = True
+) -> tuple[list[Table], ColumnsFound]:
+    """Open the sources and find the columns in the first of them.
+
+    Raises:
+        DataError: see ``sources.open_tables`` and ``columns.find_columns``.
+    """
+    if not sources:
+        raise DataError("no data was given", remedy="name a file: feinschliff tune tickets.csv")
+    tables = open_tables(sources, config)
+    sample = list(islice(read_tables(tables), SAMPLE_ROWS))
+    if not sample:
+        raise DataError("the file holds no rows", where=tables[0].name, remedy="give a file with rows")
+    columns = find_columns(tables[0].columns, sample, config, needs_target)
+    check_table_columns(tables, columns)
+    return tables, columns
+
+
+def load_splits(config: DataConfig, seed: int) -> Splits:
+    """Read the files of a run and give its training, validation and test rows.
+
+    Rows without text or label are dropped; so are exact duplicates among the training rows (unless they are to be kept)
+    and training rows that repeat a row of a given validation or test file: with the same words, or nearly the same and
+    the same label. Sets that are not given are split off. Every dropped row is listed.
+
+    Raises:
+        DataError: files that cannot be read; too few rows; one class; a class with one row that would have to be on two
+            sides; a label that only a validation or test file has.
+    """
+    tables, columns = open_with_columns(config.train, config)
+    reader = ExampleReader(columns)
+    pool = list(reader.read(read_tables(tables)))
+    said = [note for table in tables for note in table.announcements] + columns.announcements + reader.announcements()
+    splits = Splits([], [], [], columns, [], reader.dropped, said)
+    for name, sources in (("validation", config.validation), ("test", config.test)):
+        if sources:
+            examples, dropped, announcements = load_examples(sources, config, columns)
+            splits.dropped += dropped
+            splits.announcements += announcements
+            if name == "validation":
+                splits.validation = examples
+            else:
+                splits.test = examples
+    if config.duplicates == "drop":
+        pool = _without_exact_duplicates(pool, splits)
+    _check_classes(pool, columns, config)
+    refuse_unknown_labels([*splits.validation, *splits.test], set(label_names(pool)), "no training row has it")
+    clusters = _clean_and_cluster(pool, splits, config)
+    pool = splits.train
+    _check_classes(pool, columns, config)
+    if config.test and config.validation:
+        splits.label_names = label_names(pool)
+        return splits
+    _split_pool(pool, clusters, splits, config, seed)
+    return splits
+
+
+def _without_exact_duplicates(pool: list[Example], splits: Splits) -> list[Example]:
+    """Keep the first of the rows with equal texts and labels."""
+    first: dict[tuple[tuple[str, ...], tuple[str, ...]], Example] = {}
+    kept = []
+    for example in pool:
+        same = first.setdefault((example.texts, tuple(sorted(example.labels))), example)
+        if same is example:
+            kept.append(example)
+        else:
+            splits.dropped.append(dropped_row(example, f"exact duplicate of an earlier row: {_place(same)}"))
+    if len(kept) < len(pool):
+        splits.announcements.append(f"{len(pool) - len(kept):,} rows dropped: exact duplicates of earlier rows")
+    return kept
+
+
+def _place(example: Example) -> str:
+    return at(example.place.file, example.place.line)
+
+
+def _check_classes(pool: list[Example], columns: ColumnsFound, config: DataConfig) -> None:
+    """Refuse rows from which nothing can be learned or judged.
+
+    Raises:
+        DataError: too few rows, one class, a column of values that hardly repeat, or classes with a single row.
+    """
+    where = ", ".join(config.train)
+    if len(pool) < _MIN_ROWS:
+        rows = "1 usable row" if len(pool) == 1 else f"{len(pool)} usable rows"
+        raise DataError(f"{rows}: too few to learn from and to judge", where=where,
+                        why="every class needs rows to train on and rows to test on",
+                        remedy="give some dozens of rows a class at least")  # fmt: skip
+    counts = Counter(label for example in pool for label in example.labels)
+    if columns.kind == "multi_label":
+        if not counts:
+            raise DataError("no row has a label", where=where, remedy="check --target and --data.label-separator")
+        return
+    if len(counts) < 2:
+        raise DataError(f"every row has the label {next(iter(counts))!r}", where=where,
+                        why="a classifier needs at least two classes",
+                        remedy="add rows of another class, or name another label column: --target COLUMN")  # fmt: skip
+    single = [label for label, count in counts.items() if count == 1]
+    if len(single) > len(counts) / 2 and len(counts) > max(10, len(pool) / 4):
+        what = f"column {columns.target!r} has {len(counts):,} different values in {len(pool):,} rows"
+        raise DataError(what, where=where,
+                        why="most occur once: this is not a column of classes",
+                        remedy="name the label column: --target COLUMN")  # fmt: skip
+    if single and not config.test:
+        _refuse_single_rows(single, pool)
+
+
+def _refuse_single_rows(single: list[str], pool: list[Example]) -> None:
+    places = {example.labels[0]: _place(example) for example in pool if example.labels}
+    faults = FaultList()
+    for label in single:
+        faults.add(f"the class {label!r} has a single row", places[label],
+                   "a row cannot be in the training set and in a held-out set",
+                   "add rows of this class, give it another label, or remove it: feinschliff data clean "
+                   "--min-rows-per-class 2")  # fmt: skip
+    faults.raise_if_any()
+
+
+def _clean_and_cluster(pool: list[Example], splits: Splits, config: DataConfig) -> Integers:
+    """Drop training rows that repeat held-out ones; leave the rest in ``splits.train``, return their cluster numbers."""
+    held_out = [*splits.test, *splits.validation]
+    together = [*pool, *held_out]
+    found = find_near_duplicates((" \n ".join(example.texts) for example in together), config.near_duplicate_similarity)
+    members: dict[int, list[int]] = defaultdict(list)
+    for row in range(len(pool), len(together)):
+        members[int(found.representative[row])].append(row)
+    neighbours = found.neighbours() if held_out else {}
+    kept: list[int] = []
+    for row, example in enumerate(pool):
+        own = int(found.representative[row])
+        twin = next(iter(members.get(own, [])), None)
+        near = (other for one in neighbours.get(own, []) for other in members.get(one, []))
+        near_twin = next((other for other in near if set(together[other].labels) == set(example.labels)), None)
+        if twin is None and near_twin is None:
+            kept.append(row)
+            continue
+        kind, other = ("duplicate", twin) if twin is not None else ("near duplicate", near_twin)
+        place = _place(together[other if other is not None else 0])
+        splits.dropped.append(dropped_row(example, f"{kind} of a held-out row: {place}"))
+    if len(kept) < len(pool):
+        counts = count_reasons(splits.dropped[len(splits.dropped) - (len(pool) - len(kept)) :])
+        said = ", ".join(f"{count:,} {reason}" for reason, count in counts.items())
+        splits.announcements.append(f"training rows dropped that would give the held-out rows away: {said}")
+    splits.train = [pool[row] for row in kept]
+    return found.clusters()[kept]
+
+
+def _split_pool(
+    pool: list[Example],
+    clusters: Integers,
+    splits: Splits,
+    config: DataConfig,
+    seed: int,
+) -> None:
+    """Split off the sets that were not given."""
+    parted = split_examples(pool, clusters, config, seed)
+    if not config.test:
+        splits.test = [pool[row] for row in parted.test.tolist()]
+    if not config.validation:
+        splits.validation = [pool[row] for row in parted.validation.tolist()]
+    splits.train = [pool[row] for row in parted.train.tolist()]
+    splits.label_names = label_names(pool)
+    splits.announcements += parted.announcements
+    splits.announcements.append(
+        f"{len(splits.train):,} training, {len(splits.validation):,} validation and {len(splits.test):,} test rows"
+    )
+    for name, rows in (("train", splits.train), ("test", splits.test)):
+        missing = sorted(set(splits.label_names) - set(label_names(rows)))
+        if missing:
+            listed = ", ".join(repr(label) for label in missing[:5]) + (" ..." if len(missing) > 5 else "")
+            splits.announcements.append(f"no {name} row of {listed}: its rows are few or cannot be parted")
+    if not splits.test or not splits.validation or not splits.train:
+        raise DataError([Fault("the rows cannot be parted into training, validation and test rows", ", ".join(config.train),
+                               "too few rows that are independent of each other",
+                               "give more rows, or own files: --validation FILE --test FILE")])  # fmt: skip
+
+
+def split_examples(pool: list[Example], clusters: Integers, config: DataConfig, seed: int) -> SplitRows:
+    """Part rows by the configuration: groups and duplicates whole, stratified or by time.
+
+    Raises:
+        DataError: a time that cannot be read.
+    """
+    units = units_of(clusters, [example.group for example in pool] if config.group else None)
+    test = 0.0 if config.test else config.test_fraction
+    validation = 0.0 if config.validation else config.validation_fraction
+    if config.time:
+        places = [_place(example) for example in pool]
+        return split_rows_by_time([example.time for example in pool], places, units, test, validation, seed)
+    return split_rows([example.labels for example in pool], units, test, validation, seed)

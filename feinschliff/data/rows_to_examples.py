@@ -1,0 +1,166 @@
+"""Rows to examples: texts and labels taken from their columns; what cannot be used is dropped with a reason.
+
+Knows no file format and no splits.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from feinschliff.config.data import DataConfig
+from feinschliff.data.columns import cell_labels, cell_text, is_missing
+from feinschliff.data.examples import Example
+from feinschliff.data.sources import open_tables, read_tables
+from feinschliff.data.tables import FaultList, Row, Table, at
+from feinschliff.errors import DataError, Fault
+from feinschliff.results.data import ColumnsFound, DroppedRow
+
+SHOWN_CHARACTERS = 120
+
+
+@dataclass(slots=True)
+class ExampleReader:
+    """Turns rows into examples and keeps count of what it leaves out or repairs."""
+
+    columns: ColumnsFound
+    needs_labels: bool = True
+    dropped: list[DroppedRow] = field(default_factory=list)
+    num_trimmed_labels: int = 0
+
+    def read(self, rows: Iterable[Row]) -> Iterator[Example]:
+        """Stream the examples; rows without text or label are noted in ``dropped``."""
+        for row in rows:
+            example = self.example(row)
+            if example is not None:
+                yield example
+
+    def example(self, row: Row) -> Example | None:
+        """One row's example; None, and noted, where it cannot be used."""
+        columns, cells = self.columns, row.cells
+        texts = tuple(cell_text(cells.get(name)) for name in columns.text)
+        labels: tuple[str, ...] = ()
+        if columns.target is not None:
+            cell = cells.get(columns.target)
+            labels = cell_labels(cell, columns.label_separator)
+            self.num_trimmed_labels += isinstance(cell, str) and cell != cell.strip() and bool(labels)
+        if not all(texts):
+            missing = columns.text[texts.index("")]
+            self._drop(row, f"no text in column {missing!r}{_shown(cells.get(missing))}", texts)
+        elif self.needs_labels and not labels and not self._is_empty_list(cells):
+            self._drop(row, f"no label in column {columns.target!r}{_shown(cells.get(columns.target or ''))}", texts)
+        else:
+            group = cell_text(cells.get(columns.group)) if columns.group else None
+            time = cell_text(cells.get(columns.time)) if columns.time else None
+            return Example(texts, labels, row.place, group or None, time or None)
+        return None
+
+    def _is_empty_list(self, cells: object) -> bool:
+        """Whether the row says that none of several possible labels applies."""
+        cell = cells.get(self.columns.target) if isinstance(cells, dict) else None
+        return self.columns.kind == "multi_label" and isinstance(cell, list | tuple) and not cell
+
+    def _drop(self, row: Row, reason: str, texts: Sequence[str]) -> None:
+        self.dropped.append(dropped_row(Example(tuple(texts), (), row.place), reason))
+
+    def announcements(self) -> list[str]:
+        """What was left out or repaired, in sentences."""
+        said = [f"{count:,} rows dropped: {reason}" for reason, count in count_reasons(self.dropped).items()]
+        if self.num_trimmed_labels:
+            said.append(f"blanks around {self.num_trimmed_labels:,} labels removed")
+        return said
+
+
+def _shown(cell: object) -> str:
+    return f" (it says {str(cell).strip()!r})" if cell is not None and is_missing(cell) and str(cell).strip() else ""
+
+
+def dropped_row(example: Example, reason: str) -> DroppedRow:
+    """The record of a row that is not used."""
+    text = " | ".join(example.texts)[:SHOWN_CHARACTERS]
+    return DroppedRow(file=example.place.file, line=example.place.line, reason=reason, text=text)
+
+
+def count_reasons(dropped: Iterable[DroppedRow]) -> dict[str, int]:
+    """Reason (without what follows a colon: other rows' places) to number of rows."""
+    counts: dict[str, int] = {}
+    for row in dropped:
+        reason = row.reason.split(":")[0]
+        counts[reason] = counts.get(reason, 0) + 1
+    return counts
+
+
+def check_table_columns(tables: Sequence[Table], columns: ColumnsFound, needs_labels: bool = True) -> None:
+    """Refuse tables that lack a column which others have.
+
+    Raises:
+        DataError: every missing column of every table.
+    """
+    needed = [*columns.text, *([columns.target] if needs_labels and columns.target else [])]
+    needed += [name for name in (columns.group, columns.time) if name and needs_labels]
+    faults = []
+    for table in tables:
+        for name in needed:
+            if name not in table.columns:
+                near = difflib.get_close_matches(name, table.columns, n=1, cutoff=0.5)
+                hint = f"rename {near[0]!r} to {name!r}" if near else f"its columns: {', '.join(table.columns)}"
+                faults.append(Fault(f"there is no column {name!r}", table.name, "the other files have it", hint))
+    if faults:
+        raise DataError(faults)
+
+
+def load_examples(
+    sources: Sequence[str],
+    config: DataConfig,
+    columns: ColumnsFound,
+    known_labels: Collection[str] | None = None,
+    needs_labels: bool = True,
+) -> tuple[list[Example], list[DroppedRow], list[str]]:
+    """Read files with the columns of a run, to evaluate or (``needs_labels=False``) to predict.
+
+    To predict, a file with one column need not name it as the run's did, and labels are read where they are there.
+
+    Returns:
+        examples, rows dropped, announcements.
+
+    Raises:
+        DataError: unreadable files, missing columns, no usable row, or labels that are not among ``known_labels``.
+    """
+    tables = open_tables(sources, config)
+    if not needs_labels and len(columns.text) == 1 and all(len(table.columns) == 1 for table in tables):
+        columns = columns.model_copy(update={"text": tables[0].columns, "target": None, "group": None, "time": None})
+    check_table_columns(tables, columns, needs_labels)
+    reader = ExampleReader(columns, needs_labels)
+    examples = list(reader.read(read_tables(tables)))
+    if known_labels is not None:
+        refuse_unknown_labels(examples, known_labels, "the run does not know it")
+    if not examples:
+        raise DataError(
+            "no row can be used", where=", ".join(sources), why="; ".join(reader.announcements()) or "empty"
+        )
+    said = [note for table in tables for note in table.announcements]
+    return examples, reader.dropped, said + reader.announcements()
+
+
+def refuse_unknown_labels(examples: Iterable[Example], known: Collection[str], why: str) -> None:
+    """Refuse labels that cannot have been learned.
+
+    Raises:
+        DataError: every such label, with its rows and the nearest known one.
+    """
+    places: dict[str, list[str]] = {}
+    for example in examples:
+        for label in example.labels:
+            if label not in known:
+                places.setdefault(label, []).append(at(example.place.file, example.place.line))
+    faults = FaultList()
+    for label, rows in sorted(places.items()):
+        near = difflib.get_close_matches(label.casefold().strip(), [name.casefold() for name in known], n=1, cutoff=0.6)
+        nearest = next((name for name in sorted(known) if near and name.casefold() == near[0]), None)
+        remedy = f"write it {nearest!r}" if nearest else "correct it, remove the rows, or add training rows with it"
+        also = (
+            f" ({len(rows):,} rows, also {', '.join(rows[1:5])}{' ...' if len(rows) > 5 else ''})" if rows[1:] else ""
+        )
+        faults.add(f"unknown label {label!r}{also}", rows[0], why, remedy)
+    faults.raise_if_any()
