@@ -38,10 +38,11 @@ def train(
         "seed": seed,
     }
     run, origins = configuration(ctx, sources or [], config, named)
-    from feinschliff.cli.watching import observers
+    from feinschliff.cli.watching import watching
     from feinschliff.lifecycle.train import train as work
 
-    result = work(run, origins, observers=observers(run.output_dir))
+    with watching(run.output_dir) as observers:
+        result = work(run, origins, observers=observers)
     emit(result, as_json, lambda out: _show(out, result, run.output_dir))
 
 

@@ -42,10 +42,11 @@ def tune(
     }
     seconds = budget_seconds(budget)
     run, origins = configuration(ctx, sources or [], config, named)
-    from feinschliff.cli.watching import observers
+    from feinschliff.cli.watching import watching
     from feinschliff.lifecycle.tune import tune as work
 
-    result = work(run, origins, budget_seconds=seconds, observers=observers(run.output_dir))
+    with watching(run.output_dir) as observers:
+        result = work(run, origins, budget_seconds=seconds, observers=observers)
     emit(result, as_json, lambda out: _show(out, result))
     return 0 if result.verdict == "ship" else 1
 

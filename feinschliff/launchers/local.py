@@ -59,10 +59,9 @@ class LocalLauncher:
         return handle
 
     def _start(self, job: Job, handle: JobHandle) -> None:
-        command = [sys.executable, "-m", "feinschliff", "train", "--config", str(job.config)]
         with open(handle.folder / _LOG, "ab") as log:
             process = subprocess.Popen(
-                command,
+                command(job),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -118,6 +117,11 @@ class LocalLauncher:
         """Copy the run, unless it is there already."""
         if run.resolve() != handle.run.resolve():
             shutil.copytree(handle.run, run, dirs_exist_ok=True)
+
+
+def command(job: Job) -> list[str]:
+    """What is started."""
+    return [sys.executable, "-m", "feinschliff", "train", "--config", str(job.config)]
 
 
 def _handle(job: Job) -> JobHandle:

@@ -49,7 +49,7 @@ def _summary(record: RunRecord) -> RunSummary:
         metric=_text(facts, "metric"),
         value=_number(facts, "value"),
         verdict=_text(facts, "verdict"),
-        why=_text(facts, "why"),
+        why=_text(facts, "why") or _text(facts, "error"),
     )
 
 

@@ -33,7 +33,7 @@ class RunRecord:
     started: str = ""
     """ISO time, UTC."""
     facts: Mapping[str, Any] = field(default_factory=dict)
-    """What the verb added: seconds, metric, value, verdict, why ..."""
+    """What the verb added: seconds, metric, value, verdict, error ..."""
 
     @property
     def resumable(self) -> bool:
@@ -60,7 +60,7 @@ def start_run(directory: RunDirectory, verb: str, facts: Mapping[str, Any] | Non
 def finish_run(directory: RunDirectory, status: Status, facts: Mapping[str, Any] | None = None) -> None:
     """Note how the run ended: ``finished``, ``interrupted`` or ``failed``.
 
-    ``runs list`` shows these facts: seconds, metric, value, verdict, why.
+    ``runs list`` shows these facts: seconds, metric, value, verdict, why (or error).
     """
     write_json(directory.state, {**_state(directory.state), **(facts or {}), "status": status})
 
