@@ -1,7 +1,7 @@
 """Charts as inline SVG that takes its colours from the page's style sheet, so light and dark both look right.
 
 Knows numbers and labels; no result, no page. Everything returned is safe markup; every text given is escaped.
-Sizes: charts with axes are drawn 420 wide and scaled to their column, which keeps their text readable on a phone.
+Sizes: charts with axes are drawn 370 wide and scaled to their column, which keeps their text readable on a phone.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from markupsafe import Markup, escape
 from feinschliff.results.evaluation import Calibration
 from feinschliff.results.intervals import proportion_interval
 
-_WIDTH, _HEIGHT = 420.0, 250.0
-_LEFT, _RIGHT, _TOP, _BOTTOM = 46.0, 10.0, 10.0, 36.0
+_WIDTH, _HEIGHT = 370.0, 240.0
+_LEFT, _RIGHT, _TOP, _BOTTOM = 44.0, 18.0, 10.0, 38.0
 _MAX_POINTS = 300
 """A longer line is averaged in pieces: more points than pixels only thicken the file."""
 
@@ -90,7 +90,7 @@ def line_chart(
 
 def reliability_diagram(calibration: Calibration, confidence: float = 0.95) -> Markup:
     """Share right against predicted probability, with Wilson's interval per bin, over a strip of row counts."""
-    plot_height, strip_height = 250.0, 54.0
+    plot_height, strip_height = 240.0, 54.0
     height = plot_height + strip_height + _BOTTOM
     x = Axis(0, 1, _LEFT, _WIDTH - _RIGHT, (0, 0.2, 0.4, 0.6, 0.8, 1.0))
     y = Axis(0, 1, plot_height, _TOP, (0, 0.2, 0.4, 0.6, 0.8, 1.0))
@@ -123,7 +123,7 @@ def heatmap(confusion: Sequence[Sequence[int]], labels: Sequence[str]) -> Markup
         for j, count in enumerate(row):
             if count:
                 style = "heat-right" if i == j else "heat-wrong"
-                opacity = 0.15 + 0.85 * math.sqrt(count / total)
+                opacity = 0.3 + 0.7 * math.sqrt(count / total)
                 tip = f"{labels[i]} → {labels[j]}: {count:,} of {total:,}"
                 parts.append(
                     Markup(

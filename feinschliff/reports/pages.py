@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 import feinschliff
 from feinschliff.reports import charts, views
@@ -57,6 +58,7 @@ def _context(result: Reportable) -> dict[str, Any]:
         "contents": _contents(page),
         "forecast": views.forecast(page),
         "announcements": views.announcements(page),
+        "coverage": f"{100 * (page.evaluation.confidence if page.evaluation else 0.95):.10g}%",
         "version": feinschliff.__version__,
     }
 
@@ -134,6 +136,11 @@ def _capitalize_first(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
+def _breakable(text: str) -> Markup:
+    """A long name may break after ``_``, ``.``, ``/`` or ``-`` instead of anywhere."""
+    return Markup(re.sub(r"([_./-])", r"\1<wbr>", str(escape(text))))
+
+
 _FILTERS: dict[str, Any] = {
     "value": lambda value, metric: formats.format_value(metric, value),
     "difference": lambda value, metric: formats.format_difference(metric, value),
@@ -148,9 +155,11 @@ _FILTERS: dict[str, Any] = {
     "python": repr,
     "in_code": in_code,
     "capitalize_first": _capitalize_first,
+    "breakable": _breakable,
 }
 _GLOBALS: dict[str, Any] = {
     "heading": views.heading,
+    "lead": views.lead,
     "compare": views.comparison,
     "difference_position": views.difference_position,
     "all_metrics": views.all_metrics,

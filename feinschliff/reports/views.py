@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from feinschliff.results.comparison import TuneResult, VerdictWord
+from feinschliff.results.comparison import TuneResult, Verdict, VerdictWord
 from feinschliff.results.data import DataReport
 from feinschliff.results.evaluation import ClassResult, EvaluationResult
 from feinschliff.results.measures import Measure
@@ -56,6 +57,11 @@ def page_of(result: Reportable) -> Page:
 def heading(verdict: VerdictWord, baseline: str) -> str:
     """The verdict in two to four words."""
     return {"ship": "Ship it", "keep-baseline": f"Keep the {baseline}", "undecided": "Cannot tell yet"}[verdict]
+
+
+def lead(verdict: Verdict) -> str:
+    """The verdict's sentence to stand under its heading: `Ship it` is not said twice, `p = 0.01` stays on one line."""
+    return re.sub(r" ([=<]) ", "\N{NO-BREAK SPACE}\\1\N{NO-BREAK SPACE}", verdict.sentence.removeprefix("Ship it: "))
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,6 +56,8 @@ class EvaluationResult(Result):
     metric: str
     """Name of the deciding metric, a key of `metrics`."""
     metrics: dict[str, Measure]
+    confidence: float = 0.95
+    """Coverage of every interval in this result."""
     labels: list[str] = Field(default_factory=list)
     confusion: list[list[int]] | None = None
     """[reference][prediction] counts in the order of `labels`; None for several labels a row."""
