@@ -62,6 +62,13 @@ def entry(name: str) -> CatalogueEntry:
     return entries()[name]
 
 
+def hub_id(name: str) -> str | None:
+    """``owner/name`` on the Hub of a catalogue model, without revision; None where it is unknown or has none."""
+    found = entries().get(name)
+    sources = found.sources if found else ()
+    return next((source[3:].split("@")[0] for source in sources if source.startswith("hf:")), None)
+
+
 def unknown_model(source: str) -> ModelError:
     """The error for a source that is neither in the catalogue, nor a folder, nor has a known prefix."""
     near = difflib.get_close_matches(source.lower(), entries(), n=2, cutoff=0.5)

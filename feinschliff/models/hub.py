@@ -92,6 +92,19 @@ def fetch_from_hub(spec: str, *, offline: bool) -> HubSnapshot:
         return _fetch(repo, revision)
 
 
+def cached_folder(spec: str) -> Path | None:
+    """The snapshot in the Hub's cache; None where there is none. Nothing is fetched or checked.
+
+    Raises:
+        InputError: ``spec`` is malformed.
+    """
+    from huggingface_hub import try_to_load_from_cache
+
+    repo, revision = parse_spec(spec)
+    file = try_to_load_from_cache(repo, "config.json", revision=revision)
+    return Path(file).parent if isinstance(file, str) else None
+
+
 def _fetch(repo: str, revision: str | None) -> HubSnapshot:
     from httpx2 import HTTPError
     from huggingface_hub import HfApi, snapshot_download

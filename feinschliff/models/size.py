@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError, safe_open
+
 from feinschliff.errors import ModelError
 
 WEIGHTS = "model.safetensors"
@@ -29,8 +31,19 @@ def read_header(file: Path) -> dict[str, TensorInfo]:
     """Name, type and shape of every tensor in a safetensors file, after comparing what it promises with its size.
 
     Raises:
-        ModelError: the file is truncated, corrupt, or a git-lfs pointer without the content.
+        ModelError: the file is truncated, corrupt, not readable, or a git-lfs pointer without the content.
     """
+    try:
+        tensors = _read_header(file)
+        with safe_open(file, framework="numpy"):  # the library's own checks: offsets against shapes, no holes
+            return tensors
+    except SafetensorError as error:
+        raise _broken(file, f"its header contradicts itself: {error}") from error
+    except OSError as error:
+        raise _broken(file, error.strerror or str(error)) from error
+
+
+def _read_header(file: Path) -> dict[str, TensorInfo]:
     size_bytes = file.stat().st_size
     with open(file, "rb") as content:
         start = content.read(8)
@@ -50,7 +63,7 @@ def read_header(file: Path) -> dict[str, TensorInfo]:
         tensors = {
             name: TensorInfo(str(value["dtype"]), tuple(map(int, value["shape"]))) for name, value in entries.items()
         }
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
         raise _broken(file, f"its header is not valid: {error}") from error
     promised_bytes = 8 + header_bytes + end
     if promised_bytes != size_bytes:
@@ -75,8 +88,8 @@ def weight_files(folder: Path) -> list[Path]:
     if not index.exists():
         return []
     try:
-        shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-    except (ValueError, KeyError, AttributeError) as error:
+        shards = set(map(str, read_json_object(index)["weight_map"].values()))
+    except (KeyError, AttributeError) as error:
         raise _broken(index, f"the index of the shards is not valid: {error}") from error
     if any(Path(shard).name != shard for shard in shards):
         raise _broken(index, "it names shards outside the folder", "do not use this model")

@@ -67,6 +67,23 @@ def resolve_model(source: str, *, offline: bool | None = None) -> ResolvedModel:
     return _verified(_find(source, offline))
 
 
+def cached_folder(source: str) -> Path | None:
+    """Where a model lies on this machine already; None where it would have to be fetched. Nothing is checked.
+
+    Raises:
+        InputError: ``source`` is malformed.
+    """
+    if source in catalogue.entries():
+        found = (cached_folder(other) for other in catalogue.entries()[source].sources)
+        return next((folder for folder in found if folder is not None), None)
+    if source.startswith(hub.PREFIX):
+        return hub.cached_folder(source)
+    if source.startswith(wheels.PREFIX):
+        return wheels.cached(source, settings.read().cache_dir)
+    folder = Path(source).expanduser()
+    return folder if folder.is_dir() else None
+
+
 def _find(source: str, offline: bool) -> _Found:
     if source.startswith(hub.PREFIX):
         snapshot = hub.fetch_from_hub(source, offline=offline)

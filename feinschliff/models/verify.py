@@ -36,9 +36,10 @@ def verify_folder(path: str | Path) -> list[Fault]:
     folder = Path(path)
     if not folder.is_dir():
         return [Fault("no such model folder", where=str(folder), remedy="check the path")]
-    if not (folder / "config.json").exists() and not weight_files(folder) and vocabulary_file(folder) is None:
-        return [_no_config(folder)]
     faults: list[Fault] = []
+    if _collect(faults, lambda: _holds_nothing(folder)):
+        _collect(faults, lambda: faults.append(_no_config(folder)))
+        return faults
     config = _collect(faults, lambda: _config(folder, faults)) or {}
     tensors = _collect(faults, lambda: _tensors(folder, faults)) or {}
     _collect(faults, lambda: faults.extend(_tokenizer_faults(folder, config, tensors)))
@@ -51,8 +52,13 @@ def _collect(faults: list[Fault], check: Callable[[], T]) -> T | None:
     try:
         return check()
     except ModelError as error:
-        faults.extend(error.faults)
+        faults.extend(fault for fault in error.faults if fault not in faults)
         return None
+
+
+def _holds_nothing(folder: Path) -> bool:
+    """No part of a model is there: one fault says enough."""
+    return not (folder / "config.json").exists() and not weight_files(folder) and vocabulary_file(folder) is None
 
 
 def _config(folder: Path, faults: list[Fault]) -> dict[str, Any]:

