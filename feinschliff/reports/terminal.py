@@ -85,7 +85,7 @@ def _next(result: TuneResult) -> str:
         case "ship":
             return f'feinschliff predict {run} "a text to sort"'
         case "undecided":
-            return f"label more test rows, then: feinschliff evaluate {run} more_rows.csv"
+            return f"label more test rows; feinschliff evaluate {run} more_rows.csv"
         case "keep-baseline":
             files = " ".join(shlex.quote(file) for file in result.details.data.files[:1])
             return f"feinschliff data check {files}"
