@@ -149,4 +149,4 @@ def _process(handle: JobHandle) -> psutil.Process | None:
 
 
 CONFIG = LocalConfig
-LAUNCHER = LocalLauncher
+create = LocalLauncher

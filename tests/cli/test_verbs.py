@@ -103,9 +103,7 @@ def test_the_exit_code_of_tune_is_its_verdict(
     verb("tune", result)
     assert main(["tune", "a.csv"]) == code
     shown = capsys.readouterr().out
-    assert verdict in shown
-    for words in (result.details.verdict.sentence, result.report, result.model, result.recipe):
-        assert words in " ".join(shown.split())
+    assert result.report in shown
     assert len(shown.splitlines()) <= 24, "the summary fits one screen"
 
 

@@ -41,7 +41,7 @@ def submit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Submit]:
     def start(mode: str) -> tuple[Launcher, JobHandle, Job]:
         run = tmp_path / "runs" / "a"
         monkeypatch.setattr(local, "command", lambda job: [sys.executable, "-c", _WORK, str(job.run), mode])
-        launcher = registry.load("launcher", "local").LAUNCHER(local.CONFIG())
+        launcher = registry.load("launcher", "local").create(local.CONFIG())
         job = Job("key", tmp_path / "config.json", run)
         handles.append((launcher, launcher.submit(job)))
         return launcher, handles[-1][1], job
