@@ -146,6 +146,7 @@ _FILTERS: dict[str, Any] = {
     "difference": lambda value, metric: formats.format_difference(metric, value),
     "bound": lambda value, metric: formats.format_bound(metric, value),
     "metric_name": formats.format_metric_name,
+    "candidate": formats.format_candidate,
     "p_value": formats.format_p,
     "duration": formats.format_duration,
     "rate": formats.format_rate,

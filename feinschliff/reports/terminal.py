@@ -15,6 +15,7 @@ from feinschliff.reports.views import TUNED, heading, lead
 from feinschliff.results.comparison import TuneResult, VerdictWord
 from feinschliff.results.formats import (
     format_bound,
+    format_candidate,
     format_difference,
     format_duration,
     format_metric_name,
@@ -55,7 +56,7 @@ def _table(result: TuneResult) -> list[str]:
     lines = [f"  {shorten(format_metric_name(metric), 28):<30}{'value':>12}   {coverage}"]
     for name, m in strongest_first[: _MAX_BASELINES + 1]:
         interval = f"{format_value(metric, m.low)} to {format_value(metric, m.high)}"
-        lines.append(f"  {shorten(name, 28):<30}{format_value(metric, m.value):>12}   {interval}")
+        lines.append(f"  {shorten(format_candidate(name), 28):<30}{format_value(metric, m.value):>12}   {interval}")
     left_out = len(measures) - _MAX_BASELINES - 1
     if left_out > 0:
         lines.append(f"  and {left_out} weaker {'baseline' if left_out == 1 else 'baselines'}, see the report")

@@ -10,6 +10,7 @@ from pathlib import Path
 from feinschliff.results.comparison import TuneResult, Verdict, VerdictWord
 from feinschliff.results.data import DataReport
 from feinschliff.results.evaluation import ClassResult, EvaluationResult
+from feinschliff.results.formats import format_candidate
 from feinschliff.results.measures import Measure
 from feinschliff.results.training import TrainingResult
 
@@ -56,7 +57,11 @@ def page_of(result: Reportable) -> Page:
 
 def heading(verdict: VerdictWord, baseline: str) -> str:
     """The verdict in two to four words."""
-    return {"ship": "Ship it", "keep-baseline": f"Keep the {baseline}", "undecided": "Cannot tell yet"}[verdict]
+    return {
+        "ship": "Ship it",
+        "keep-baseline": f"Keep the {format_candidate(baseline)}",
+        "undecided": "Cannot tell yet",
+    }[verdict]
 
 
 def lead(verdict: Verdict) -> str:

@@ -19,6 +19,11 @@ def format_metric_name(metric: str) -> str:
     return _METRIC_NAMES.get(metric, metric.replace("_", " "))
 
 
+def format_candidate(name: str) -> str:
+    """``linear_probe`` becomes ``linear probe``."""
+    return name.replace("_", " ")
+
+
 def is_percentage(metric: str) -> bool:
     """Whether a metric is a share of something, written in percent."""
     return metric not in _PLAIN_NUMBERS

@@ -10,7 +10,14 @@ from numpy.typing import NDArray
 
 from feinschliff.results.classification import metric_function
 from feinschliff.results.comparison import Verdict, VerdictWord
-from feinschliff.results.formats import format_bound, format_difference, format_metric_name, format_p, format_value
+from feinschliff.results.formats import (
+    format_bound,
+    format_candidate,
+    format_difference,
+    format_metric_name,
+    format_p,
+    format_value,
+)
 from feinschliff.results.intervals import (
     paired_bootstrap,
     paired_difference_of_proportions,
@@ -36,7 +43,7 @@ class Evidence:
     difference: Difference
     test_rows: int
     rows_needed: int | None
-    """For a difference of this size at 80% power; None: no difference was seen."""
+    """To see the observed difference, at least :data:`SMALLEST_GAIN`, at 80% power; None: unknown."""
     method: str
     confidence: float = 0.95
 
@@ -62,15 +69,17 @@ def compare_predictions(
     if metric in ("accuracy", "subset_accuracy"):
         ours_right, theirs_right = _right(references, ours), _right(references, theirs)
         difference = paired_difference_of_proportions(ours_right, theirs_right, confidence)
-        only_ours, only_theirs = np.mean(ours_right & ~theirs_right), np.mean(theirs_right & ~ours_right)
-        needed = rows_needed(float(only_ours), float(only_theirs), confidence)
+        size = max(abs(difference.value), SMALLEST_GAIN)
+        discordant = max(float(np.mean(ours_right != theirs_right)), size)
+        needed = rows_needed((discordant + size) / 2, (discordant - size) / 2, confidence)
         method = "McNemar's test (mid-p), interval by Newcombe's method 10"
     else:
         strata = rare_strata(references) if references.ndim == 1 else None
         difference = paired_bootstrap(
             statistic, references, ours, theirs, samples=samples, confidence=confidence, strata=strata
         )
-        needed = rows_needed_from_interval(difference, len(references), confidence)
+        sized = difference.model_copy(update={"value": max(abs(difference.value), SMALLEST_GAIN)})
+        needed = rows_needed_from_interval(sized, len(references), confidence)
         method = f"paired bootstrap, {samples:,} resamples"
     return Evidence(
         metric=metric,
@@ -124,7 +133,7 @@ def _right(references: NDArray[Any], predictions: NDArray[Any]) -> NDArray[np.bo
 def _sentence(word: VerdictWord, evidence: Evidence) -> str:
     figures = (
         f"{format_value(evidence.metric, evidence.tuned)} against "
-        f"{format_value(evidence.metric, evidence.baseline_value)} for the {evidence.baseline}"
+        f"{format_value(evidence.metric, evidence.baseline_value)} for the {format_candidate(evidence.baseline)}"
     )
     if evidence.metric != "accuracy":
         figures = f"{format_metric_name(evidence.metric)} {figures}"
@@ -133,7 +142,7 @@ def _sentence(word: VerdictWord, evidence: Evidence) -> str:
         return f"Ship it: {figures} on {rows} ({_difference(evidence)})."
     if word == "keep-baseline":
         why = "tuning made it worse" if evidence.difference.high < 0 else "a gain worth having is ruled out"
-        return f"Keep the {evidence.baseline}, {why}: {figures} on {rows} ({_difference(evidence)})."
+        return f"Keep the {format_candidate(evidence.baseline)}, {why}: {figures} on {rows} ({_difference(evidence)})."
     return f"Cannot tell with {rows}: {figures} ({_difference(evidence)}){_more_rows(evidence)}."
 
 
@@ -147,7 +156,11 @@ def _difference(evidence: Evidence) -> str:
 
 def _more_rows(evidence: Evidence) -> str:
     if evidence.rows_needed is None:
-        return "; no difference was seen"
+        return ""
     size = 10 ** max(0, len(str(evidence.rows_needed)) - 2)
     about = -(-evidence.rows_needed // size) * size
-    return f"; about {about:,} rows would be needed to see a difference of this size"
+    small = abs(evidence.difference.value) < SMALLEST_GAIN
+    gain = format_difference(evidence.metric, SMALLEST_GAIN).lstrip("+").replace("1.0 points", "one point")
+    return (
+        f"; about {about:,} rows would be needed to see {f'a gain of {gain}' if small else 'a difference of this size'}"
+    )

@@ -56,7 +56,22 @@ def test_undecided_says_how_many_rows_would_do() -> None:
         "(+2.0 points, 95% interval -5.0 to 9.0, p = 0.58); "
         "about 400 rows would be needed to see a difference of this size."
     )
-    assert "no difference was seen" in verdict(evidence(0.0, -0.03, 0.03, 1.0, rows_needed=None)).sentence
+    assert verdict(evidence(0.0, -0.03, 0.03, 1.0, rows_needed=None)).sentence.endswith("p = 1.00).")
+
+
+def test_rows_to_see_a_point_are_named_where_the_observed_difference_is_smaller() -> None:
+    references = np.ones(80, dtype=int)
+    same = references.copy()
+    same[:8] = 0
+    for metric in ("accuracy", "macro_f1"):
+        found = verdict(compare_predictions(metric, "linear_probe", references, same, same[::-1].copy(), 2))
+        assert found.verdict == "undecided", metric
+        assert "for the linear probe (" in found.sentence
+        assert found.sentence.endswith("rows would be needed to see a gain of one point.")
+        assert found.rows_needed is not None
+        assert found.rows_needed > 1000, metric
+    # Without any discordant row, one in a hundred is assumed: (1.960 * 0.1 + 0.842 * 0.0995)^2 / 0.0001 = 783.
+    assert compare_predictions("accuracy", "probe", references, same, same, 2).rows_needed == 783
 
 
 def test_keep_baseline_says_why() -> None:
