@@ -57,8 +57,14 @@ def _collect(faults: list[Fault], check: Callable[[], T]) -> T | None:
 
 
 def _holds_nothing(folder: Path) -> bool:
-    """No part of a model is there: one fault says enough."""
-    return not (folder / "config.json").exists() and not weight_files(folder) and vocabulary_file(folder) is None
+    """No part of a model is there (``config.json`` can be that of a run, above its model): one fault says enough."""
+    config = (folder / "config.json").exists() and not _inner_models(folder)
+    return not config and not weight_files(folder) and vocabulary_file(folder) is None
+
+
+def _inner_models(folder: Path) -> list[Path]:
+    """Model folders directly inside this one."""
+    return sorted(file.parent for file in folder.glob("*/config.json") if weight_files(file.parent))
 
 
 def _config(folder: Path, faults: list[Fault]) -> dict[str, Any]:
@@ -92,10 +98,10 @@ def _no_config(folder: Path) -> Fault:
             f"give {base} as the model, or merge the adapter first",
         )
     else:
-        inner = sorted(file.parent.name for file in folder.glob("*/config.json") if not file.parent.name[:1].isdigit())
+        inner = _inner_models(folder)
         why = f"it holds: {_listing(folder)}"
-        remedy = f"did you mean {folder / inner[0]}?" if inner else "give a folder as transformers saves it"
-    return Fault("no config.json in the model folder", where=str(folder), why=why, remedy=remedy)
+        remedy = f"did you mean {inner[0]}?" if inner else "give a folder as transformers saves it"
+    return Fault("no model's config.json in the model folder", where=str(folder), why=why, remedy=remedy)
 
 
 def _listing(folder: Path) -> str:

@@ -54,6 +54,8 @@ def test_not_a_folder(tmp_path: Path) -> None:
 
 def test_folder_above_the_model_is_pointed_down(folder: Path) -> None:
     assert f"did you mean {folder}?" in said(folder.parent)
+    (folder.parent / "config.json").write_text('{"seed": 3}')  # as a run has it
+    assert f"did you mean {folder}?" in said(folder.parent)
 
 
 def truncate(folder: Path) -> None:
