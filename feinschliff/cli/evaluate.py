@@ -18,13 +18,15 @@ app = typer.Typer(add_completion=False)
 @app.command()
 def evaluate(
     run: Annotated[Path, typer.Argument(help="The run's directory.")],
-    sources: Annotated[list[str], typer.Argument(help="Data files or sources with labels.", metavar="DATA...")],
+    sources: Annotated[
+        list[str] | None, typer.Argument(help="Labelled data; none: the run's held-out rows.", metavar="[DATA]...")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
     """Metrics with intervals, per class, calibration and the worst rows."""
     from feinschliff.lifecycle.evaluate import evaluate as work
 
-    result = work(run, sources)
+    result = work(run, sources or [])
     emit(result, as_json, lambda out: _show(out, result))
 
 

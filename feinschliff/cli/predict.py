@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from pydantic import BaseModel
 from rich.console import Console
 
 from feinschliff.cli.output import emit
 from feinschliff.errors import InputError
+from feinschliff.results.prediction import PredictionResult
 
 app = typer.Typer(add_completion=False)
 
@@ -44,6 +43,8 @@ def _asked(texts: list[str]) -> list[str]:
     return [line.rstrip("\n") for line in sys.stdin if line.strip()]
 
 
-def _show(out: Console, results: Sequence[BaseModel]) -> None:
+def _show(out: Console, results: list[PredictionResult]) -> None:
     for result in results:
-        out.print("  ".join(f"{name}={value}" for name, value in result.model_dump().items()), markup=False)
+        scores = ", ".join(f"{label} {score:.3f}" for label, score in result.scores.items())
+        place = "" if result.file == "input" else f"{result.file}:{result.line}: "
+        out.print(f"{place}{', '.join(result.labels) or '(none)'}   [{scores}]", markup=False)

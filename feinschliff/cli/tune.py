@@ -45,5 +45,5 @@ def tune(
         result = work(run, origins, budget_seconds=seconds, observers=observers)
     from feinschliff.reports.terminal import print_tune_summary
 
-    emit(result, as_json, lambda out: print_tune_summary(result, out.file))
+    emit(result, as_json, lambda out: print_tune_summary(result))
     return 0 if result.verdict == "ship" else 1

@@ -15,7 +15,7 @@ from feinschliff.cli.main import main
 from feinschliff.cli.run_options import budget_seconds, run_name, split_options
 from feinschliff.config.run import RunConfig
 from feinschliff.errors import ConfigError
-from feinschliff.results.measures import Measure
+from feinschliff.results.prediction import ExportResult, PredictionResult
 from feinschliff.results.training import TrainingResult
 from tests.reports.sample_results import tune_result
 
@@ -34,6 +34,14 @@ TRAINED = TrainingResult(
     best_metric=0.9,
     best_step=8,
     stopped_early=False,
+)
+ANSWER = PredictionResult(
+    text="where is my parcel?",
+    labels=["delivery"],
+    score=0.9,
+    scores={"delivery": 0.9, "refund": 0.1},
+    file="input",
+    line=1,
 )
 
 
@@ -153,8 +161,9 @@ def test_evaluate(verb: Any, capsys: pytest.CaptureFixture[str]) -> None:
 def test_predict_texts_files_and_standard_input(
     verb: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    predict = verb("predict", [Measure(value=0.5, low=0.4, high=0.6)])
+    predict = verb("predict", [ANSWER])
     assert main(["predict", "runs/a", "where is my parcel?"]) == 0
+    assert "delivery   [delivery 0.900, refund 0.100]" in capsys.readouterr().out
     assert predict.calls[-1][0] == (Path("runs/a"), ["where is my parcel?"], ())
     assert main(["predict", "runs/a", "--file", "x.csv"]) == 0
     assert predict.calls[-1][0] == (Path("runs/a"), None, ["x.csv"])
@@ -163,14 +172,16 @@ def test_predict_texts_files_and_standard_input(
     assert predict.calls[-1][0] == (Path("runs/a"), ["one", "two"], ())
     capsys.readouterr()
     assert main(["predict", "runs/a", "x", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == [{"value": 0.5, "low": 0.4, "high": 0.6}]
+    assert json.loads(capsys.readouterr().out) == [ANSWER.model_dump(mode="json")]
     assert main(["predict", "runs/a"]) == 2
     assert main(["predict", "runs/a", "x", "--file", "y.csv"]) == 2
 
 
-def test_export(verb: Any) -> None:
-    export = verb("export", Measure(value=0.5, low=0.4, high=0.6))
+def test_export(verb: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    result = ExportResult(folder="folder", files=["a"], size_bytes=2_000_000, largest_difference=1e-7, probe_rows=32)
+    export = verb("export", result)
     assert main(["export", "runs/a", "--output-dir", "folder"]) == 0
+    assert "differ by at most 1.0e-07" in capsys.readouterr().out
     assert export.calls[-1][0] == (Path("runs/a"), Path("folder"))
 
 

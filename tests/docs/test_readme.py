@@ -132,3 +132,10 @@ def test_the_map_of_the_readme_is_complete() -> None:
     assert missing == []
     there = {file.relative_to(package).as_posix() for file in package.rglob("*.py") if file.name != "__init__.py"}
     assert there <= named
+
+
+@pytest.mark.parametrize("file", sorted((REPOSITORY / "examples").rglob("*.yaml")), ids=_name)
+def test_every_example_file_is_a_configuration(file: Path) -> None:
+    config, origins = load_run_config(file)
+    assert config.data.train
+    assert any(origin.origin.startswith(str(file)) for origin in origins)
