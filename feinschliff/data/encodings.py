@@ -147,5 +147,7 @@ def _legacy_encoding(block: bytes) -> str:
     num_letters = sum(char.isalpha() for char in western)
     if len(foreign) < 0.3 * num_letters and sum(char in _WESTERN for char in foreign) >= 0.95 * len(foreign):
         return "cp1252"
+    if len(foreign) < max(8, 0.03 * num_letters):
+        return "utf-8"
     guess = charset_normalizer.from_bytes(block[-_SAMPLE_BYTES:]).best()
     return guess.encoding if guess is not None and guess.chaos < 0.1 and guess.coherence > 0.3 else "utf-8"

@@ -24,7 +24,7 @@ from feinschliff.data.rows_to_examples import (
 from feinschliff.data.sources import open_tables, read_tables, sha256_of_sources
 from feinschliff.data.splits import Integers, SplitRows, split_rows, split_rows_by_time, units_of
 from feinschliff.data.tables import FaultList, Table, at
-from feinschliff.errors import DataError, Fault
+from feinschliff.errors import DataError
 from feinschliff.results.data import ColumnsFound
 
 __all__ = ["load_examples", "load_splits", "open_with_columns", "sha256_of_sources"]
@@ -152,7 +152,7 @@ def _refuse_single_rows(single: list[str], pool: list[Example]) -> None:
 
 
 def _clean_and_cluster(pool: list[Example], splits: Splits, config: DataConfig) -> Integers:
-    """Drop training rows that repeat held-out ones; leave the rest in ``splits.train``, return their cluster numbers."""
+    """Drop training rows that repeat held-out ones; the rest go to ``splits.train``; returns their cluster numbers."""
     held_out = [*splits.test, *splits.validation]
     together = [*pool, *held_out]
     found = find_near_duplicates((" \n ".join(example.texts) for example in together), config.near_duplicate_similarity)
@@ -205,9 +205,10 @@ def _split_pool(
             listed = ", ".join(repr(label) for label in missing[:5]) + (" ..." if len(missing) > 5 else "")
             splits.announcements.append(f"no {name} row of {listed}: its rows are few or cannot be parted")
     if not splits.test or not splits.validation or not splits.train:
-        raise DataError([Fault("the rows cannot be parted into training, validation and test rows", ", ".join(config.train),
-                               "too few rows that are independent of each other",
-                               "give more rows, or own files: --validation FILE --test FILE")])  # fmt: skip
+        what = "the rows cannot be parted into training, validation and test rows"
+        raise DataError(what, where=", ".join(config.train),
+                        why="too few rows that are independent of each other",
+                        remedy="give more rows, or own files: --validation FILE --test FILE")  # fmt: skip
 
 
 def split_examples(pool: list[Example], clusters: Integers, config: DataConfig, seed: int) -> SplitRows:

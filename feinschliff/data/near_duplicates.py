@@ -9,7 +9,7 @@ Candidates come from keys that two such texts must share: a text is cut into so 
 most one edit, and each part gives a hash of itself with each of its words left out (the deletion neighbourhood of Bocek
 et al. 2007; the parts are the pigeonhole of Pass-Join, Li et al. 2011). For replaced words this finds every pair; for
 inserted and deleted ones nearly. Texts over ``LONG_TEXT_WORDS`` words give the smallest hashes of their five-word
-shingles instead (Broder 1997). Every candidate is verified: by banded edit distance, long texts by the words they share.
+shingles instead (Broder 1997). Candidates are verified: by banded edit distance, long texts by the words they share.
 
 Memory per row: 4 bytes a word, 12 bytes a key (about one key a word), 24 bytes for places in arrays.
 """

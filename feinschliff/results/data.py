@@ -74,6 +74,38 @@ class DroppedRow(Result):
     text: str = ""
 
 
+class CleanResult(Result):
+    """The answer of `data clean`."""
+
+    output: str
+    """The cleaned file."""
+    dropped_output: str
+    """csv with file, line, reason and text of every row that is not in the cleaned file."""
+    rows_read: int
+    rows_written: int
+    dropped: dict[str, int] = Field(default_factory=dict)
+    """Reason -> rows."""
+    changed_labels: dict[str, str] = Field(default_factory=dict)
+    """Label as it was written -> as it is written now."""
+    num_changed_labels: int = 0
+    announcements: list[str] = Field(default_factory=list)
+
+
+class SplitResult(Result):
+    """The answer of `data split`."""
+
+    files: dict[str, str]
+    """train, validation, test -> the file written."""
+    rows: dict[str, int]
+    """train, validation, test -> rows."""
+    dropped_output: str
+    """csv with file, line, reason and text of every row that is in none of the files."""
+    dropped: dict[str, int] = Field(default_factory=dict)
+    """Reason -> rows."""
+    seed: int = 0
+    announcements: list[str] = Field(default_factory=list)
+
+
 class DataReport(Result):
     """The answer of `data check`."""
 

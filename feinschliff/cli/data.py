@@ -1,0 +1,189 @@
+"""`feinschliff data`: check, clean, split. Knows flags and printing, not what makes data good."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+from rich.table import Table
+
+from feinschliff.cli.output import emit
+from feinschliff.config.data import DataConfig
+from feinschliff.errors import ConfigError, Fault
+from feinschliff.results.data import CleanResult, DataReport, SplitResult
+
+app = typer.Typer(add_completion=False, no_args_is_help=True)
+_Files = Annotated[list[str], typer.Argument(help="Files, globs, folders, hf:... or pypi:...", metavar="FILE...")]
+_Target = Annotated[str | None, typer.Option("--target", help="Label column; found where not given.")]
+_Text = Annotated[list[str] | None, typer.Option("--text", help="Text column; twice for sentence pairs.")]
+_Test = Annotated[list[str] | None, typer.Option("--test", help="Own test file.")]
+_Validation = Annotated[list[str] | None, typer.Option("--validation", help="Own validation file.")]
+_Group = Annotated[str | None, typer.Option("--group", help="Column whose equal values stay on one side.")]
+_Time = Annotated[str | None, typer.Option("--time", help="Column to split by: the newest rows are the test set.")]
+_Encoding = Annotated[str | None, typer.Option("--encoding", help="Text encoding; found where not given.")]
+_Delimiter = Annotated[str | None, typer.Option("--delimiter", help="Of csv and tsv; found where not given.")]
+_Separator = Annotated[str | None, typer.Option("--label-separator", help="Between several labels of one cell.")]
+_Similarity = Annotated[
+    float | None, typer.Option("--near-duplicate-similarity", help="Share of words of near duplicates.")
+]
+_Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")]
+_Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
+
+
+@app.callback()
+def _data() -> None:
+    """Check, clean and split labelled texts."""
+
+
+@app.command()
+def check(
+    files: _Files,
+    target: _Target = None,
+    text: _Text = None,
+    validation: _Validation = None,
+    test: _Test = None,
+    encoding: _Encoding = None,
+    delimiter: _Delimiter = None,
+    label_separator: _Separator = None,
+    similarity: _Similarity = None,
+    as_json: _Json = False,
+) -> int:
+    """Every fault with file and line: empty, duplicate, conflicting, misspelt, leaking rows. Exit code 1 on errors."""
+    from feinschliff.lifecycle.data import check as work
+
+    given = {"train": files, "target": target, "text": text, "validation": validation, "test": test}
+    given |= {"encoding": encoding, "delimiter": delimiter, "label_separator": label_separator}
+    result = work(_config(given | {"near_duplicate_similarity": similarity}))
+    emit(result, as_json, lambda out: _show_report(out, result))
+    return int(any(finding.severity == "error" for finding in result.findings))
+
+
+@app.command()
+def clean(
+    files: _Files,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="The cleaned file; NAME.clean.csv.")] = None,
+    target: _Target = None,
+    text: _Text = None,
+    encoding: _Encoding = None,
+    delimiter: _Delimiter = None,
+    label_separator: _Separator = None,
+    keep_duplicates: Annotated[bool, typer.Option("--keep-duplicates", help="Keep exact duplicates.")] = False,
+    min_rows_per_class: Annotated[int, typer.Option(min=1, help="Leave out classes with fewer rows.")] = 1,
+    overwrite: _Overwrite = False,
+    as_json: _Json = False,
+) -> None:
+    """Write a cleaned file, and a list of what was left out and why."""
+    from feinschliff.lifecycle.data import clean as work
+
+    given = {"train": files, "target": target, "text": text, "encoding": encoding, "delimiter": delimiter}
+    given |= {"label_separator": label_separator, "duplicates": "keep" if keep_duplicates else None}
+    result = work(_config(given), output, min_rows_per_class, overwrite)
+    emit(result, as_json, lambda out: _show_clean(out, result))
+
+
+@app.command()
+def split(
+    files: _Files,
+    output_dir: Annotated[Path, typer.Option("--output-dir", "--output", "-o", help="Folder for the three files.")],
+    target: _Target = None,
+    text: _Text = None,
+    group: _Group = None,
+    time: _Time = None,
+    validation: _Validation = None,
+    test: _Test = None,
+    validation_fraction: Annotated[float | None, typer.Option(help="Share of validation rows (0.1).")] = None,
+    test_fraction: Annotated[float | None, typer.Option(help="Share of test rows (0.2).")] = None,
+    encoding: _Encoding = None,
+    delimiter: _Delimiter = None,
+    label_separator: _Separator = None,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same files.")] = 0,
+    overwrite: _Overwrite = False,
+    as_json: _Json = False,
+) -> None:
+    """Stratified train, validation and test files; duplicates and groups stay on one side."""
+    from feinschliff.lifecycle.data import split as work
+
+    given: dict[str, Any] = {
+        "train": files,
+        "target": target,
+        "text": text,
+        "group": group,
+        "time": time,
+        "encoding": encoding,
+    }
+    given |= {"validation": validation, "test": test, "delimiter": delimiter, "label_separator": label_separator}
+    given |= {"validation_fraction": validation_fraction, "test_fraction": test_fraction}
+    result = work(_config(given), output_dir, seed, overwrite)
+    emit(result, as_json, lambda out: _show_split(out, result))
+
+
+def _config(given: Mapping[str, Any]) -> DataConfig:
+    """The configuration of what was given; the rest are defaults.
+
+    Raises:
+        ConfigError: a value is out of range; all such values at once.
+    """
+    values = {name: value for name, value in given.items() if value is not None and value != []}
+    try:
+        return DataConfig.model_validate({**values, "train": tuple(given["train"])})
+    except ValidationError as error:
+        faults = []
+        for fault in error.errors():
+            option = "--" + "-".join(str(fault["loc"][0]).split("_"))
+            faults.append(Fault(f"{fault['input']!r}: {fault['msg'][0].lower()}{fault['msg'][1:]}", option))
+        raise ConfigError(faults) from error
+
+
+def _show_report(out: Console, report: DataReport) -> None:
+    out.print(f"{report.rows:,} rows in {', '.join(report.files)}", markup=False)
+    for note in report.columns.announcements:
+        out.print(f"  {note}", markup=False)
+    counts = report.label_counts
+    shown = ", ".join(f"{label} {count:,}" for label, count in list(counts.items())[:8])
+    out.print(f"{len(counts):,} classes: {shown}{' ...' if len(counts) > 8 else ''}", markup=False)
+    if report.lengths:
+        lengths = report.lengths
+        cut = ", ".join(f"{limit}: {share:.1%}" for limit, share in lengths.cut_at.items())
+        out.print(f"tokens a row: median {lengths.median:.0f}, 95% {lengths.p95:.0f}, longest {lengths.longest}")
+        out.print(f"share that a limit would cut: {cut}")
+    for finding in report.findings:
+        style = {"error": "bold red", "warning": "yellow", "info": "cyan"}[finding.severity]
+        out.print(f"[{style}]{finding.severity}[/] ", end="")
+        out.print(f"{finding.kind}: {finding.message}", markup=False)
+        if finding.remedy:
+            out.print(f"  do: {finding.remedy}", markup=False)
+        for row in finding.examples[:3]:
+            text = " ".join(row.text.split())[:70]
+            out.print(f"  {row.file}:{row.line}: {text}  ({row.note})", markup=False)
+    if not report.findings:
+        out.print("nothing to complain of")
+
+
+def _show_clean(out: Console, result: CleanResult) -> None:
+    out.print(f"{result.rows_written:,} of {result.rows_read:,} rows written to {result.output}", markup=False)
+    _show_dropped(out, result.dropped, result.dropped_output)
+    if result.num_changed_labels:
+        changes = ", ".join(f"{old!r} to {new!r}" for old, new in list(result.changed_labels.items())[:8])
+        out.print(f"{result.num_changed_labels:,} labels respelled: {changes}", markup=False)
+
+
+def _show_split(out: Console, result: SplitResult) -> None:
+    for note in result.announcements:
+        out.print(note, markup=False)
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for column in ("set", "rows", "file"):
+        table.add_column(column, justify="right" if column == "rows" else "left")
+    for name, path in result.files.items():
+        table.add_row(name, f"{result.rows[name]:,}", path)
+    out.print(table)
+    _show_dropped(out, result.dropped, result.dropped_output)
+
+
+def _show_dropped(out: Console, dropped: Mapping[str, int], path: str) -> None:
+    for reason, count in dropped.items():
+        out.print(f"  {count:,} rows left out: {reason}", markup=False)
+    out.print(f"  list of rows left out: {path}", markup=False)

@@ -1,0 +1,182 @@
+"""What is wrong or worth knowing in a set of labelled texts. Knows no file format and no model: those are handed in."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from feinschliff.config.data import DataConfig
+from feinschliff.data.findings import MAX_SHOWN, Draft, at_row, finished, label_counts, said_labels
+from feinschliff.data.label_quality import Embed, label_drafts, label_error_drafts
+from feinschliff.data.near_duplicates import Duplicates
+from feinschliff.data.scan import LARGE_CELL_CHARACTERS, SETS, CountTokens, Scan, scan
+from feinschliff.data.sources import sha256_of_sources
+from feinschliff.results.data import DataReport, LengthSummary
+
+_LIMITS_TOKENS = (32, 64, 128, 256, 512, 1024, 2048)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelHooks:
+    """What a model can add to a check; what is None is left out of the report."""
+
+    count_tokens: CountTokens | None = None
+    """Texts to lengths in tokens."""
+    limit_tokens: int | None = None
+    """Longer texts would be cut."""
+    embed: Embed | None = None
+    """Texts to [rows, width] frozen embeddings, for suspected label errors."""
+
+
+def check(config: DataConfig, hooks: ModelHooks | None = None, seed: int = 0) -> DataReport:
+    """Check the files of a configuration, streamed in two passes (a third one where there is ``embed``).
+
+    Raises:
+        DataError: files that cannot be read, or columns that are not found.
+    """
+    started = time.monotonic()
+    hooks = hooks or ModelHooks()
+    scanned = scan(config, hooks.count_tokens)
+    found = scanned.fingerprints.duplicates()
+    drafts = [
+        *_unusable(scanned),
+        *_large_cells(scanned),
+        *_exact_duplicates(scanned),
+        *_near_duplicates(scanned, found),
+        *_conflicts(scanned, found),
+        *_overlaps(scanned, found),
+        *label_drafts(scanned, bool(config.test)),
+    ]
+    announcements = [note for tables in scanned.tables for table in tables for note in table.announcements]
+    announcements += scanned.columns.announcements
+    lengths = None
+    if scanned.num_tokens is not None and len(scanned.num_tokens):
+        lengths = summarise_lengths(scanned.num_tokens, hooks.limit_tokens or int(scanned.num_tokens.max()))
+        drafts += _too_long(scanned, scanned.num_tokens, lengths.limit)
+    if hooks.embed is not None:
+        drafts += label_error_drafts(scanned, hooks.embed, seed)
+    return DataReport(
+        files=[table.name for tables in scanned.tables for table in tables],
+        rows=scanned.num_rows_read,
+        columns=scanned.columns.model_copy(update={"announcements": announcements}),
+        label_counts=label_counts(scanned, range(len(SETS))),
+        lengths=lengths,
+        findings=finished(scanned, drafts),
+        seconds=time.monotonic() - started,
+        sha256=sha256_of_sources([*config.train, *config.validation, *config.test]),
+    )
+
+
+def _unusable(scanned: Scan) -> Iterator[Draft]:
+    for reason, rows in scanned.unusable.items():
+        kind = "nan_cells" if "(it says" in reason else "empty" if reason.startswith("no text") else "missing_label"
+        message = f"{rows.count:,} rows: {reason}; a run drops them"
+        remedy = "fill them in, or leave it to the run"
+        yield Draft(kind, "warning", rows.count, message, remedy, ready=tuple(rows.examples[:MAX_SHOWN]))
+
+
+def _large_cells(scanned: Scan) -> Iterator[Draft]:
+    large = scanned.large_cells
+    if large.count:
+        message = f"{large.count:,} cells hold more than {LARGE_CELL_CHARACTERS:,} characters"
+        remedy = "look whether a quote was never closed; a model reads the beginning only"
+        yield Draft("cell_size", "warning", large.count, message, remedy, ready=tuple(large.examples[:MAX_SHOWN]))
+
+
+def _exact_duplicates(scanned: Scan) -> Iterator[Draft]:
+    """Rows with text and labels of an earlier row of the same set."""
+    keys = np.empty(len(scanned.set_of), dtype=[("text", "u8"), ("label", "i4"), ("set", "i1")])
+    keys["text"], keys["label"], keys["set"] = scanned.text_hash, scanned.label_of, scanned.set_of
+    _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
+    original = first[inverse]
+    rows = np.flatnonzero(original != np.arange(len(original)))
+    if len(rows):
+        shown = tuple((row, f"same as {at_row(scanned, int(original[row]))}") for row in rows[:MAX_SHOWN].tolist())
+        message = f"{len(rows):,} rows repeat an earlier row exactly"
+        remedy = "a run keeps the first of them; `feinschliff data clean` writes a file without them"
+        yield Draft("duplicate", "warning", len(rows), message, remedy, shown)
+
+
+def _near_duplicates(scanned: Scan, found: Duplicates) -> Iterator[Draft]:
+    """Rows like an earlier one of the same set (equal words, or nearly), but not with the same text."""
+    first = found.representative
+    like = (first != np.arange(len(first))) & (scanned.text_hash != scanned.text_hash[first])
+    like &= scanned.set_of == scanned.set_of[first]
+    notes = {row: f"same words as {at_row(scanned, int(first[row]))}" for row in np.flatnonzero(like).tolist()}
+    inside = scanned.set_of[found.first] == scanned.set_of[found.second]
+    pairs = zip(found.first[inside].tolist(), found.second[inside].tolist(), found.similarity[inside], strict=True)
+    for one, other, value in pairs:
+        notes.setdefault(other, f"{value:.0%} of the words of {at_row(scanned, one)}")
+    if notes:
+        shown = tuple((row, notes[row]) for row in sorted(notes)[:MAX_SHOWN])
+        message = f"{len(notes):,} rows are nearly the same as an earlier row"
+        remedy = "a split keeps them on one side, so that the test set stays honest"
+        yield Draft("near_duplicate", "info", len(notes), message, remedy, shown)
+    if found.num_full_buckets:
+        message = (
+            f"{found.num_full_buckets:,} phrases stand in so many rows that only neighbouring rows were compared by "
+            "them; some near duplicates may be missed"
+        )
+        yield Draft("near_duplicate_search", "info", found.num_full_buckets, message)
+
+
+def _conflicts(scanned: Scan, found: Duplicates) -> Iterator[Draft]:
+    first = found.representative
+    rows = np.flatnonzero(scanned.label_of != scanned.label_of[first])
+    if len(rows):
+        shown = tuple(
+            (row, f"{said_labels(scanned, row)} here, {said_labels(scanned, one)} in {at_row(scanned, one)}")
+            for row, one in zip(rows[:MAX_SHOWN].tolist(), first[rows[:MAX_SHOWN]].tolist(), strict=True)
+        )
+        message = f"{len(rows):,} rows have the text of an earlier row but another label"
+        yield Draft("conflicting_labels", "warning", len(rows), message, "decide which label is right", shown)
+
+
+def _overlaps(scanned: Scan, found: Duplicates) -> Iterator[Draft]:
+    """Training rows that stand, or nearly stand, in a given validation or test file."""
+    neighbours = found.neighbours() if (scanned.set_of > 0).any() else {}
+    for number in (1, 2):
+        held_out: dict[int, int] = {}
+        for row in np.flatnonzero(scanned.set_of == number).tolist():
+            held_out.setdefault(int(found.representative[row]), row)
+        notes: list[tuple[int, str]] = []
+        for row in np.flatnonzero(scanned.set_of == 0).tolist() if held_out else []:
+            own = int(found.representative[row])
+            near = next((held_out[other] for other in neighbours.get(own, []) if other in held_out), None)
+            twin = held_out.get(own, near)
+            if twin is not None:
+                kind = "same words as" if own in held_out else "nearly the same as"
+                notes.append((row, f"{kind} {at_row(scanned, twin)}"))
+        if notes:
+            message = f"{len(notes):,} training rows stand in the {SETS[number]} file too, exactly or nearly"
+            remedy = "a run drops those with the same words or the same label from the training rows"
+            yield Draft("overlap", "warning", len(notes), message, remedy, tuple(notes[:MAX_SHOWN]))
+
+
+def summarise_lengths(num_tokens: NDArray[np.int32], limit: int) -> LengthSummary:
+    """Lengths in tokens, and the share of rows that each usual limit would cut."""
+    limits = sorted({limit, *(usual for usual in _LIMITS_TOKENS if usual < num_tokens.max())})
+    median, p95, p99 = np.percentile(num_tokens, [50, 95, 99]).tolist()
+    return LengthSummary(
+        mean=float(num_tokens.mean()),
+        median=median,
+        p95=p95,
+        p99=p99,
+        longest=int(num_tokens.max()),
+        limit=limit,
+        cut_at={usual: float((num_tokens > usual).mean()) for usual in limits},
+    )
+
+
+def _too_long(scanned: Scan, num_tokens: NDArray[np.int32], limit: int) -> Iterator[Draft]:
+    rows = np.flatnonzero(num_tokens > limit)
+    if len(rows):
+        longest = rows[np.argsort(-num_tokens[rows], kind="stable")][:MAX_SHOWN].tolist()
+        message = f"{len(rows):,} rows are longer than {limit} tokens and would be cut"
+        remedy = "set --model.max-length-tokens higher if the model takes it, or shorten them"
+        shown = tuple((row, f"{num_tokens[row]:,} tokens") for row in longest)
+        yield Draft("length", "warning", len(rows), message, remedy, shown)

@@ -1,0 +1,198 @@
+"""One pass over the files of a check, keeping a few numbers per row and no text; a second one for texts to show.
+
+Per row: place, set, hash of the text, label number, length in tokens, and the fingerprints of ``near_duplicates``:
+about 60 bytes and 16 a word. Knows no findings.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from itertools import islice
+
+import numpy as np
+from numpy.typing import NDArray
+
+from feinschliff.config.data import DataConfig
+from feinschliff.data.columns import cell_text, is_missing
+from feinschliff.data.examples import Example
+from feinschliff.data.load import open_with_columns
+from feinschliff.data.near_duplicates import Fingerprints
+from feinschliff.data.rows_to_examples import ExampleReader, check_table_columns
+from feinschliff.data.sources import open_tables, read_tables
+from feinschliff.data.tables import Row, Table
+from feinschliff.results.data import ColumnsFound, DroppedRow, RowRef
+
+CHUNK_ROWS = 8192
+LARGE_CELL_CHARACTERS = 100_000
+SETS = ("train", "validation", "test")
+_EXAMPLES_KEPT = 20
+CountTokens = Callable[[list[str]], list[int]]
+
+
+@dataclass(slots=True)
+class Remarkable:
+    """Rows of one kind: how many, and the first of them."""
+
+    count: int = 0
+    examples: list[RowRef] = field(default_factory=list)
+
+    def add(self, example: RowRef) -> None:
+        """Count one more."""
+        self.count += 1
+        if len(self.examples) < _EXAMPLES_KEPT:
+            self.examples.append(example)
+
+
+@dataclass(slots=True)
+class Scan:
+    """What is known of the usable rows (numbered from 0, set after set) and of the others."""
+
+    columns: ColumnsFound
+    tables: list[list[Table]]
+    """The files of each set."""
+    files: list[str]
+    file_of: NDArray[np.int32]
+    line_of: NDArray[np.int32]
+    set_of: NDArray[np.int8]
+    text_hash: NDArray[np.uint64]
+    label_of: NDArray[np.int32]
+    """Number of the row's labels in ``label_sets``."""
+    num_tokens: NDArray[np.int32] | None
+    label_sets: list[tuple[str, ...]]
+    raw_labels: Counter[str]
+    """Labels as they are written, blanks and all."""
+    unusable: dict[str, Remarkable]
+    """Reason to rows that a run would drop."""
+    large_cells: Remarkable
+    fingerprints: Fingerprints
+    num_rows_read: int = 0
+
+    def place(self, row: int) -> tuple[str, int]:
+        """File and line of a usable row."""
+        return self.files[self.file_of[row]], int(self.line_of[row])
+
+    def labels(self, row: int) -> tuple[str, ...]:
+        """The labels of a usable row."""
+        return self.label_sets[int(self.label_of[row])]
+
+    def texts(self, wanted: Collection[int]) -> dict[int, str]:
+        """The texts of some rows, read anew."""
+        remaining = set(wanted)
+        found: dict[int, str] = {}
+        if not remaining:
+            return found
+        last = max(remaining)
+        for number, example in enumerate(self.examples()):
+            if number in remaining:
+                found[number] = joined(example)
+            if number >= last:
+                break
+        return found
+
+    def examples(self) -> Iterator[Example]:
+        """All usable rows in their order, read anew."""
+        for tables in self.tables:
+            yield from ExampleReader(self.columns).read(read_tables(tables))
+
+
+def joined(example: Example) -> str:
+    """The text of a row, the two of a pair with a line end between."""
+    return "\n".join(example.texts)
+
+
+def scan(config: DataConfig, count_tokens: CountTokens | None = None) -> Scan:
+    """Read everything once.
+
+    Raises:
+        DataError: files that cannot be read, or columns that are not found.
+    """
+    tables, columns = open_with_columns(config.train, config)
+    sets = [tables, *(open_tables(sources, config) for sources in (config.validation, config.test))]
+    for others in sets[1:]:
+        check_table_columns(others, columns)
+    collector = _Collector(columns, config.near_duplicate_similarity, count_tokens)
+    for number, group in enumerate(sets):
+        rows = read_tables(group)
+        while chunk := list(islice(rows, CHUNK_ROWS)):
+            collector.add(number, chunk)
+    return collector.finish(sets)
+
+
+class _Collector:
+    def __init__(self, columns: ColumnsFound, similarity: float, count_tokens: CountTokens | None) -> None:
+        self.columns, self.count_tokens = columns, count_tokens
+        self.reader = ExampleReader(columns)
+        self.fingerprints = Fingerprints(similarity)
+        self.files: dict[str, int] = {}
+        self.label_sets: dict[tuple[str, ...], int] = {}
+        self.parts: list[tuple[NDArray[np.int32], NDArray[np.int8], NDArray[np.uint64], NDArray[np.int32]]] = []
+        self.raw_labels: Counter[str] = Counter()
+        self.unusable: dict[str, Remarkable] = {}
+        self.large_cells = Remarkable()
+        self.num_rows_read = 0
+
+    def add(self, set_number: int, rows: Sequence[Row]) -> None:
+        self.num_rows_read += len(rows)
+        for row in rows:
+            self._look_at_cells(row)
+        examples = list(self.reader.read(rows))
+        for dropped in self.reader.dropped:
+            self.unusable.setdefault(dropped.reason, Remarkable()).add(_reference(dropped))
+        self.reader.dropped.clear()
+        texts = [joined(example) for example in examples]
+        self.fingerprints.add(texts)
+        numbers = np.array([self._numbers(example) for example in examples], dtype=np.int32).reshape(-1, 3)
+        digests = b"".join(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest() for text in texts)
+        lengths = self.count_tokens(texts) if self.count_tokens and texts else []
+        self.parts.append(
+            (
+                numbers,
+                np.full(len(texts), set_number, dtype=np.int8),
+                np.frombuffer(digests, dtype="<u8").astype(np.uint64),
+                np.array(lengths, dtype=np.int32),
+            )
+        )
+
+    def _numbers(self, example: Example) -> tuple[int, int, int]:
+        file = self.files.setdefault(example.place.file, len(self.files))
+        labels = tuple(sorted(example.labels))
+        return file, example.place.line, self.label_sets.setdefault(labels, len(self.label_sets))
+
+    def _look_at_cells(self, row: Row) -> None:
+        target = self.columns.target
+        cell = row.cells.get(target) if target else None
+        if not is_missing(cell):
+            separator = self.columns.label_separator
+            parts = cell if isinstance(cell, list | tuple) else str(cell).split(separator) if separator else [cell]
+            self.raw_labels.update(part if isinstance(part, str) else cell_text(part) for part in parts)
+        for name, value in row.cells.items():
+            if isinstance(value, str) and len(value) > LARGE_CELL_CHARACTERS:
+                note = f"column {name!r}: {len(value):,} characters"
+                self.large_cells.add(RowRef(file=row.place.file, line=row.place.line, text=value[:80], note=note))
+
+    def finish(self, sets: list[list[Table]]) -> Scan:
+        numbers, set_of, text_hash, lengths = (np.concatenate(parts) for parts in zip(*self.parts, strict=True))
+        return Scan(
+            columns=self.columns,
+            tables=sets,
+            files=list(self.files),
+            file_of=numbers[:, 0].copy(),
+            line_of=numbers[:, 1].copy(),
+            set_of=set_of,
+            text_hash=text_hash,
+            label_of=numbers[:, 2].copy(),
+            num_tokens=lengths if self.count_tokens else None,
+            label_sets=list(self.label_sets),
+            raw_labels=self.raw_labels,
+            unusable=self.unusable,
+            large_cells=self.large_cells,
+            fingerprints=self.fingerprints,
+            num_rows_read=self.num_rows_read,
+        )
+
+
+def _reference(dropped: DroppedRow) -> RowRef:
+    return RowRef(file=dropped.file, line=dropped.line, text=dropped.text, note=dropped.reason)
