@@ -34,8 +34,12 @@ def quiet_transformers() -> None:
     logging.disable_progress_bar()
 
 
-def load_encoder(folder: Path, attention: str | None, pooling: str = "auto") -> LoadedEncoder:
+def load_encoder(
+    folder: Path, attention: str | None, pooling: str = "auto", *, drop_last_layer: bool = False
+) -> LoadedEncoder:
     """Load base encoder and tokenizer; ``attention`` names a registered attention function.
+
+    ``drop_last_layer`` leaves out the pooling block of a folder written by ``native``.
 
     Raises:
         ModelError: the architecture is not supported, or transformers cannot load the folder.
@@ -46,6 +50,7 @@ def load_encoder(folder: Path, attention: str | None, pooling: str = "auto") -> 
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         family_of(config.model_type)
+        config.num_hidden_layers -= int(drop_last_layer)
         model = AutoModel.from_pretrained(
             folder,
             config=config,

@@ -8,9 +8,11 @@ scaled so that tanh is as linear as it was in training. No custom code is needed
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from torch import Tensor
 
 from feinschliff.models.heads import MEAN_WEIGHT, SQUASH, Pooling
@@ -55,6 +57,14 @@ def to_native(
     weights |= _head(config, prefix, head_weight_Cd, head_bias_C)
     model.load_state_dict(weights)
     return model.eval()
+
+
+def read_head(folder: Path) -> tuple[Tensor, Tensor]:
+    """Weight [C, d] and bias [C] of the linear head of a folder written by :func:`to_native`."""
+    with safe_open(folder / "model.safetensors", framework="pt") as file:
+        names = set(file.keys())
+        out = "classifier" if "classifier.weight" in names else "classifier.out_proj"
+        return file.get_tensor(f"{out}.weight") * SQUASH, file.get_tensor(f"{out}.bias")
 
 
 def _pooling_block(config: Any, name: str) -> dict[str, Tensor]:

@@ -7,6 +7,7 @@ per label, unsmoothed. Both are sums; the loop divides.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,7 +26,7 @@ from feinschliff.engine.contracts import LossOutput
 from feinschliff.errors import ModelError
 from feinschliff.models.heads import Head
 from feinschliff.models.load import LoadedEncoder, load_encoder
-from feinschliff.models.native import to_native
+from feinschliff.models.native import read_head, to_native
 from feinschliff.results.classification import metric_function
 from feinschliff.tasks._sequence_network import SequenceNetwork
 from feinschliff.tasks._task import EncodedSet, Floats, TaskContext
@@ -73,6 +74,17 @@ class TextClassification:
         head = Head(encoder.hidden_width, len(self.context.label_names), model.dropout)
         return SequenceNetwork(encoder, head, self.loaded.pooling)
 
+    @torch.no_grad()
+    def load_finished(self, folder: Path, pooling: str) -> SequenceNetwork:
+        """The network of a folder that :meth:`save_native` wrote, without the block that stands for mean pooling."""
+        self.loaded = load_encoder(folder, attention.NAME, pooling, drop_last_layer=pooling == "mean")
+        encoder = self.loaded.encoder
+        head = Head(encoder.hidden_width, len(self.context.label_names), 0.0)
+        weight, bias = read_head(folder)
+        head.linear.weight.copy_(weight)
+        head.linear.bias.copy_(bias)
+        return SequenceNetwork(encoder, head, self.loaded.pooling)
+
     @property
     def _tokenizer(self) -> Any:
         if self.loaded is None:
@@ -108,6 +120,12 @@ class TextClassification:
             if cut:
                 whole = self._tokenizer(*columns, truncation=True, max_length=limit, return_attention_mask=False)
             yield whole["input_ids"], whole.get("token_type_ids") if pairs else None, cut
+
+    def for_single_texts(self) -> TextClassification:
+        """The same task and tokenizer for one text a row: pairs are also embedded side by side."""
+        single = TextClassification(self.config, replace(self.context, num_texts=1))
+        single.loaded = self.loaded
+        return single
 
     def _targets(self, examples: Sequence[Example]) -> Tensor | None:
         if not examples or not all(example.labels or self.context.multi_label for example in examples):

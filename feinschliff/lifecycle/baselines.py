@@ -1,0 +1,132 @@
+"""What a tuned model has to beat, measured on the same rows: the majority class and a linear probe on the frozen model.
+
+The probe is logistic regression on normalised features of the frozen encoder, its regularisation chosen by
+cross-validation on the training rows: the strongest cheap rival. Knows no verdict.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from feinschliff.data.examples import Example
+from feinschliff.engine.batching import by_length, collate
+
+Floats = npt.NDArray[np.float32]
+PROBE_C = (0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
+"""Inverse regularisation strengths tried."""
+FOLDS = 3
+SELECTION_ROWS = 4000
+"""Rows on which C is chosen; the final fit takes all."""
+MAX_TOKENS = 8192
+
+
+@dataclass(slots=True)
+class Baseline:
+    """A fitted baseline."""
+
+    name: str
+    model: Any
+    num_classes: int
+    note: str = ""
+
+    def probabilities(self, features: Floats) -> Floats:
+        """[N, C] for features [N, d]."""
+        if isinstance(self.model, np.ndarray):
+            return np.broadcast_to(self.model, (len(features), self.num_classes)).astype(np.float32)
+        if isinstance(self.model, list):
+            return np.stack([_positive(part, features) for part in self.model], axis=1).astype(np.float32)
+        out = np.zeros((len(features), self.num_classes), dtype=np.float32)
+        out[:, self.model.classes_] = self.model.predict_proba(features)
+        return out
+
+
+def _positive(part: Any, features: Floats) -> Any:
+    """Probability of one label of several; a label that no or every training row has is a constant."""
+    return np.full(len(features), part) if isinstance(part, float) else part.predict_proba(features)[:, 1]
+
+
+def frozen_features(task: Any, network: Any, examples: Sequence[Example], max_length_tokens: int) -> Floats:
+    """Normalised pooled features [N, d] of the frozen network.
+
+    For pairs, each text is encoded by itself and the pair is ``[u, v, |u - v|, u * v]`` (Conneau et al. 2017): an
+    encoder that was not trained on pairs says more this way than on the joined text.
+    """
+    if task.context.num_texts == 1:
+        return _encoded(task, network, examples, max_length_tokens)
+    sides = []
+    for side in range(2):
+        single = [Example((example.texts[side],), (), example.place) for example in examples]
+        sides.append(_encoded(task.for_single_texts(), network, single, max_length_tokens))
+    u, v = sides
+    return np.concatenate([u, v, np.abs(u - v), u * v], axis=1)
+
+
+def _encoded(task: Any, network: Any, examples: Sequence[Example], max_length_tokens: int) -> Floats:
+    import torch
+
+    unlabelled = [Example(example.texts, (), example.place) for example in examples]
+    table = task.encode(unlabelled, max_length_tokens).table
+    out = np.empty((len(table), network.body.hidden_width), dtype=np.float32)
+    network.eval()
+    with torch.inference_mode():
+        for rows in by_length(table.lengths, MAX_TOKENS):
+            batch = collate(table, rows)
+            out[batch.rows.numpy()] = network.features(batch).float().numpy()
+    return out / np.maximum(np.linalg.norm(out, axis=1, keepdims=True), 1e-12)
+
+
+def majority(targets: npt.NDArray[np.int64], num_classes: int) -> Baseline:
+    """Class shares of the training rows for every row: the decision is the most frequent class."""
+    shares = targets.mean(0) if targets.ndim == 2 else np.bincount(targets, minlength=num_classes) / len(targets)
+    return Baseline("majority class", shares.astype(np.float32), num_classes)
+
+
+def probe(features: Floats, targets: npt.NDArray[np.int64], num_classes: int, seed: int) -> Baseline:
+    """Logistic regression with C chosen by cross-validation; one against the rest for several labels."""
+    if targets.ndim == 2:
+        parts = [_fit_label(features, targets[:, label]) for label in range(num_classes)]
+        return Baseline("linear probe", parts, num_classes, "C = 10, one regression a label")
+    chosen, scores = _choose_c(features, targets, seed)
+    note = f"C = {chosen:g}, chosen by {FOLDS}-fold cross-validation ({scores})"
+    return Baseline("linear probe", _fit(features, targets, chosen), num_classes, note)
+
+
+def _fit(features: Floats, targets: npt.NDArray[np.int64], c: float) -> Any:
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+
+    model = LogisticRegression(C=c, max_iter=300, tol=1e-3)
+    with warnings.catch_warnings():
+        # A probe a little short of its optimum decides the same; the tolerance says how short.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return model.fit(features, targets)
+
+
+def _fit_label(features: Floats, target: npt.NDArray[np.int64]) -> Any:
+    if target.min() == target.max():
+        return float(target[0])
+    return _fit(features, target, 10.0)
+
+
+def _choose_c(features: Floats, targets: npt.NDArray[np.int64], seed: int) -> tuple[float, str]:
+    from sklearn.model_selection import StratifiedKFold
+
+    rng = np.random.default_rng([seed, 0xC])
+    rows = rng.permutation(len(targets))[:SELECTION_ROWS]
+    x, y = features[rows], targets[rows]
+    kept = np.isin(y, np.flatnonzero(np.bincount(y) >= FOLDS))
+    if kept.sum() < 2 * FOLDS or len(np.unique(y[kept])) < 2:
+        return 10.0, "too few rows to compare"
+    x, y = x[kept], y[kept]
+    folds = list(StratifiedKFold(FOLDS, shuffle=True, random_state=seed % 2**32).split(x, y))
+    accuracy = {
+        c: float(np.mean([np.mean(_fit(x[a], y[a], c).predict(x[b]) == y[b]) for a, b in folds])) for c in PROBE_C
+    }
+    best = max(accuracy, key=lambda c: (accuracy[c], -c))
+    return best, ", ".join(f"{c:g}: {value:.1%}" for c, value in accuracy.items())

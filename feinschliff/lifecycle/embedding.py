@@ -1,0 +1,66 @@
+"""A frozen encoder for looking at data: lengths in tokens and features, each text computed once. Knows no training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from feinschliff import registry
+from feinschliff.config.run import RunConfig
+from feinschliff.data.examples import Example, Place
+from feinschliff.data.quality import ModelHooks
+from feinschliff.engine.precision import DTYPES, choose
+from feinschliff.lifecycle.baselines import frozen_features
+from feinschliff.models.sources import ResolvedModel
+from feinschliff.tasks._task import TaskContext
+
+Floats = npt.NDArray[np.float32]
+
+
+class FrozenEncoder:
+    """The base model as it is, in the precision this machine is fast in."""
+
+    def __init__(self, config: RunConfig, model: ResolvedModel, num_texts: int) -> None:
+        torch.set_num_threads(config.training.num_threads or torch.get_num_threads())
+        context = TaskContext(("-", "+"), multi_label=False, num_texts=num_texts)
+        module = registry.load("task", config.task.type)
+        self.task = module.create(config.task, context)
+        self.network: Any = self.task.load_model(config.model, model.folder).eval()
+        self.max_length_tokens = min(config.model.max_length_tokens or 10**9, self.task.loaded.max_length_tokens)
+        precision = config.training.precision
+        if precision == "auto":
+            precision, _ = choose(torch.device("cpu"), self.network.body.hidden_width)
+        self.network.body.to(DTYPES[precision])
+        self._known: dict[tuple[str, ...], Floats] = {}
+
+    @property
+    def num_layers(self) -> int:
+        """Blocks of the encoder."""
+        return int(self.network.body.num_layers)
+
+    def features(self, examples: Sequence[Example]) -> Floats:
+        """Normalised features [N, d] (see ``baselines.frozen_features``)."""
+        missing = list({example.texts: example for example in examples if example.texts not in self._known}.values())
+        if missing:
+            computed = frozen_features(self.task, self.network, missing, self.max_length_tokens)
+            self._known |= {example.texts: computed[row] for row, example in enumerate(missing)}
+        return np.stack([self._known[example.texts] for example in examples])
+
+    def hooks(self) -> ModelHooks:
+        """What a data check can ask of this model."""
+        return ModelHooks(self._lengths, self.max_length_tokens, self._embed)
+
+    def _lengths(self, texts: Sequence[str]) -> Any:
+        encoded = self.task.loaded.tokenizer(list(texts), verbose=False, return_attention_mask=False)
+        return [len(row) for row in encoded["input_ids"]]
+
+    def _embed(self, texts: Sequence[str]) -> Floats:
+        split = (tuple(text.split("\n", 1)) if self.task.context.num_texts == 2 else (text,) for text in texts)
+        rows = [Example(tuple(part.strip() for part in parts), (), Place("", 0)) for parts in split]
+        if any(len(row.texts) != self.task.context.num_texts for row in rows):
+            raise ValueError("pairs come joined by a line break")
+        return self.features(rows)

@@ -1,0 +1,73 @@
+"""The verb ``predict``: labels and scores for texts or for the rows of a file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from feinschliff.config.data import DataConfig
+from feinschliff.data.examples import Example, Place
+from feinschliff.data.load import load_examples
+from feinschliff.errors import DataError
+from feinschliff.lifecycle.evaluate import columns_of
+from feinschliff.predictor import Predictor
+from feinschliff.results.prediction import PredictionResult
+
+TOP = 5
+"""Labels listed with their scores."""
+
+
+def predict(run: Path, texts: Sequence[str] | None, sources: Sequence[str] = ()) -> list[PredictionResult]:
+    """One result a text (for pairs: two texts a result), or a row of the sources.
+
+    Raises:
+        RunDirectoryError: there is no finished model.
+        DataError: the file cannot be read, or texts do not come in pairs where the model takes pairs.
+    """
+    predictor = Predictor(run)
+    if sources:
+        columns = columns_of(predictor.facts).model_copy(update={"target": None})
+        examples, dropped, _ = load_examples(list(sources), DataConfig(), columns, known_labels=None)
+        if dropped:
+            first = dropped[0]
+            raise DataError(
+                f"{len(dropped)} rows cannot be predicted",
+                where=f"{first.file}:{first.line}",
+                why=first.reason,
+                remedy="fill them in or remove them, so that every row gets an answer",
+            )
+    else:
+        examples = _examples(list(texts or ()), predictor.facts.num_texts)
+    scores = predictor.probabilities(examples)
+    decisions = predictor.decide(scores)
+    return [_result(example, scores[i], decisions[i], predictor) for i, example in enumerate(examples)]
+
+
+def _examples(texts: list[str], num_texts: int) -> list[Example]:
+    empty = [place for place, text in enumerate(texts, start=1) if not text.strip()]
+    if empty:
+        raise DataError("a text is empty", where=f"text {empty[0]}", remedy="give a text with at least a word")
+    if len(texts) % num_texts:
+        raise DataError(
+            f"{len(texts)} text{'s' if len(texts) > 1 else ''} for a model that takes pairs",
+            remedy='give two texts: feinschliff predict RUN "first" "second"',
+        )
+    starts = range(0, len(texts), num_texts)
+    return [Example(tuple(texts[i : i + num_texts]), (), Place("input", n)) for n, i in enumerate(starts, start=1)]
+
+
+def _result(example: Example, scores: Any, decision: Any, predictor: Predictor) -> PredictionResult:
+    names = predictor.facts.label_names
+    order = np.argsort(-scores, kind="stable")[:TOP]
+    chosen = np.flatnonzero(decision).tolist() if np.ndim(decision) else [int(decision)]
+    return PredictionResult(
+        text=" ⟂ ".join(example.texts),
+        labels=[names[place] for place in chosen],
+        score=float(scores[chosen].max()) if chosen else float(scores.max()),
+        scores={names[place]: float(scores[place]) for place in order.tolist()},
+        file=example.place.file,
+        line=example.place.line,
+    )

@@ -1,0 +1,110 @@
+"""The recipes that ``tune`` tries, and what each costs. Knows no data but its size; presets are functions that say why."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from feinschliff import registry
+from feinschliff.config.run import RunConfig
+from feinschliff.config.training import TrainingConfig
+from feinschliff.results.comparison import Origin
+
+STEP_COST = 3.5
+"""A training step over all layers costs about this many forward passes (measured: see benchmarks/speed.py)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """A method with the settings it is known to work with."""
+
+    name: str
+    why: str
+    method: Mapping[str, Any]
+    training: Mapping[str, Any]
+    forwards_per_row: float
+    """Cost of one epoch, in forward passes over a row."""
+    forwards_once: float = 0.0
+    """Cost before the first epoch: filling the prefix cache."""
+
+    @property
+    def epochs(self) -> float:
+        """Passes over the training rows."""
+        return float(self.training["epochs"])
+
+    @property
+    def forwards(self) -> float:
+        """Whole cost, in forward passes over a row."""
+        return self.forwards_once + self.epochs * self.forwards_per_row
+
+
+def candidates(num_layers: int) -> list[Recipe]:
+    """The recipes, cheapest first."""
+    top = max(1, num_layers // 3)
+    share = top / num_layers
+    return [
+        Recipe(
+            f"last {top} layers",
+            "cheap: the layers below are computed once",
+            {"type": "frozen_layers", "trained_layers": top},
+            {"epochs": 4.0, "learning_rate": 3e-4},
+            STEP_COST * share,
+            1.0,
+        ),
+        Recipe("lora", "few trained weights, little to forget", {"type": "lora"}, {"epochs": 4.0, "learning_rate": 1e-3}, 3.5),
+        Recipe("full, gentle", "all weights, close to the base", {"type": "full"}, {"epochs": 3.0, "learning_rate": 5e-5}, STEP_COST),
+        Recipe("full, strong", "all weights, far from the base", {"type": "full"}, {"epochs": 6.0, "learning_rate": 2e-4}, STEP_COST),
+    ]
+
+
+def given_fields(origins: Sequence[Origin]) -> set[str]:
+    """Fields that the person set: they hold for every recipe."""
+    return {origin.field for origin in origins if origin.origin != "default"}
+
+
+def usable(recipes: Sequence[Recipe], config: RunConfig, given: set[str]) -> list[Recipe]:
+    """The recipes that respect what the person asked for: a method that was named is the only one."""
+    if not any(name == "method" or name.startswith("method.") for name in given):
+        return list(recipes)
+    own = [recipe for recipe in recipes if recipe.method["type"] == config.method.type] or list(recipes[-1:])
+    asked = config.method.model_dump()
+    kept: dict[str, Recipe] = {}
+    for recipe in own:
+        kept.setdefault(
+            str(recipe.training) if config.method.type == "full" else "",
+            Recipe(recipe.name if len(own) > 1 else config.method.type, "as asked", asked, recipe.training, recipe.forwards_per_row, recipe.forwards_once),
+        )
+    return list(kept.values())
+
+
+def configured(
+    config: RunConfig, recipe: Recipe, given: set[str], output_dir: str, epochs: float | None = None
+) -> RunConfig:
+    """The run of a recipe: its settings wherever the person gave none."""
+    changes = {name: value for name, value in recipe.training.items() if f"training.{name}" not in given}
+    if epochs is not None and "training.epochs" not in given:
+        changes["epochs"] = epochs
+    training = TrainingConfig.model_validate({**config.training.model_dump(), **changes})
+    method = registry.load("method", str(recipe.method["type"])).CONFIG.model_validate(dict(recipe.method))
+    return config.model_copy(update={"training": training, "method": method, "output_dir": output_dir})
+
+
+def origins_of(origins: Sequence[Origin], recipe: Recipe, config: RunConfig, given: set[str]) -> list[Origin]:
+    """Where each value of the chosen run came from: the recipe's values say so."""
+    out = []
+    for origin in origins:
+        part, _, name = origin.field.partition(".")
+        if origin.field not in given and part == "training" and name in recipe.training:
+            value = config.training.model_dump()[name]
+            out.append(Origin(field=origin.field, value=str(value), origin=f"recipe {recipe.name!r}: {recipe.why}"))
+        elif origin.field == "method.type" or (part == "method" and origin.field not in given):
+            continue
+        else:
+            out.append(origin)
+    asked = any(name.startswith("method") for name in given)
+    why = "command line" if asked else f"recipe {recipe.name!r}, best on the validation rows"
+    for name, value in config.method.model_dump().items():
+        if f"method.{name}" not in {origin.field for origin in out}:
+            out.append(Origin(field=f"method.{name}", value=str(value), origin=why))
+    return sorted(out, key=lambda origin: origin.field)

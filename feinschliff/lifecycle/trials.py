@@ -1,0 +1,177 @@
+"""Choosing a recipe by validation score within a time budget. Never sees a test row.
+
+Where the budget allows, each candidate is trained in full and the best is kept as it is. Otherwise candidates are
+compared on a share of the rows for few epochs, and the best one is then trained on all of them.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from feinschliff.config.run import RunConfig
+from feinschliff.data.examples import Splits
+from feinschliff.lifecycle.recipes import Recipe, configured
+from feinschliff.lifecycle.train import RunContext, run
+from feinschliff.models.sources import ResolvedModel
+from feinschliff.results.comparison import CandidateTrial
+from feinschliff.results.training import TrainingResult
+from feinschliff.store.run_directory import RunDirectory, read_json, write_json
+
+TRIAL_SHARE = 0.35
+"""Share of what is left of the budget that is spent on choosing."""
+TRIAL_EPOCHS = 2.0
+FEWEST_ROWS = 256
+"""Trials on fewer rows order recipes by chance."""
+MOST_EPOCHS = 8.0
+
+
+@dataclass(slots=True)
+class Search:
+    """What choosing needs."""
+
+    config: RunConfig
+    given: set[str]
+    splits: Splits
+    model: ResolvedModel
+    context: RunContext
+    stop: Callable[[], bool]
+    seconds_per_forward: float
+    """Of one average row, measured."""
+    seconds_left: float
+
+
+@dataclass(slots=True)
+class Choice:
+    """The recipe chosen, its training, and all trials."""
+
+    recipe: Recipe
+    config: RunConfig
+    training: TrainingResult
+    trials: list[CandidateTrial]
+
+
+def choose_and_train(search: Search, recipes: Sequence[Recipe]) -> Choice:
+    """Train the best recipe into the run's directory."""
+    rows = len(search.splits.train)
+    costs = {recipe.name: recipe.forwards * rows * search.seconds_per_forward for recipe in recipes}
+    whole = sum(costs.values())
+    if len(recipes) == 1:
+        return _train_on_all(search, recipes[0], [], search.seconds_left)
+    if whole <= 0.9 * search.seconds_left:
+        search.context.announce(f"{len(recipes)} recipes are trained in full: forecast {whole:.0f} s together")
+        return _all_in_full(search, recipes)
+    return _small_then_full(search, recipes)
+
+
+def _all_in_full(search: Search, recipes: Sequence[Recipe]) -> Choice:
+    trials, results = [], {}
+    for recipe in recipes:
+        result, trial = _trial(search, recipe, search.splits, None, search.seconds_left, keep=True)
+        trials.append(trial)
+        results[recipe.name] = result
+    best = _best(recipes, trials)
+    folder = RunDirectory(_trial_folder(search, best))
+    directory = search.context.directory
+    if folder.model.exists():
+        shutil.rmtree(directory.model, ignore_errors=True)
+        folder.model.rename(directory.model)
+    for recipe in recipes:
+        shutil.rmtree(RunDirectory(_trial_folder(search, recipe)).model, ignore_errors=True)
+    config = configured(search.config, best, search.given, search.config.output_dir)
+    write_json(directory.training, results[best.name].model_dump(mode="json"))
+    return Choice(best, config, results[best.name], _marked(trials, best))
+
+
+def _small_then_full(search: Search, recipes: Sequence[Recipe]) -> Choice:
+    begin = time.perf_counter()
+    rows = len(search.splits.train)
+    epochs = {recipe.name: min(TRIAL_EPOCHS, recipe.epochs) for recipe in recipes}
+    per_row = sum(r.forwards_once + epochs[r.name] * r.forwards_per_row for r in recipes) * search.seconds_per_forward
+    count = int(max(min(FEWEST_ROWS, rows), min(rows, TRIAL_SHARE * search.seconds_left / per_row)))
+    search.context.announce(
+        f"{len(recipes)} recipes are compared on {count} of {rows} training rows, then the best is trained on all"
+    )
+    sample = _sample(search.splits, count, search.config.seed)
+    trials, measured = [], {}
+    for recipe in recipes:
+        share = TRIAL_SHARE * search.seconds_left
+        result, trial = _trial(search, recipe, sample, epochs[recipe.name], share, keep=False)
+        trials.append(trial)
+        measured[recipe.name] = 1.0 / result.rows_per_second
+    best = _best(recipes, trials)
+    left = search.seconds_left - (time.perf_counter() - begin)
+    return _train_on_all(search, best, _marked(trials, best), left, measured[best.name])
+
+
+def _train_on_all(
+    search: Search, recipe: Recipe, trials: list[CandidateTrial], seconds: float, seconds_per_row: float | None = None
+) -> Choice:
+    """``seconds_per_row`` of one epoch, where a trial measured it."""
+    rows = len(search.splits.train)
+    per_row = recipe.forwards_per_row * search.seconds_per_forward if seconds_per_row is None else seconds_per_row
+    once = recipe.forwards_once * rows * search.seconds_per_forward
+    epochs = max(1.0, min(recipe.epochs, float(int((seconds - once) / (per_row * rows)))))
+    if epochs < recipe.epochs and "training.epochs" not in search.given:
+        search.context.announce(f"{epochs:g} epochs instead of {recipe.epochs:g}: what the budget allows")
+    config = configured(search.config, recipe, search.given, search.config.output_dir, epochs)
+    context = replace(search.context, max_seconds=max(seconds, 10.0))
+    result = run(config, search.splits, search.model, context, search.stop)
+    return Choice(recipe, config, result, trials)
+
+
+def _trial_folder(search: Search, recipe: Recipe) -> Path:
+    return search.context.directory.trials / recipe.name.replace(",", "").replace(" ", "-")
+
+
+def _trial(
+    search: Search, recipe: Recipe, splits: Splits, epochs: float | None, seconds: float, *, keep: bool
+) -> tuple[TrainingResult, CandidateTrial]:
+    """Train one candidate, or read its result where an earlier start already finished it."""
+    directory = RunDirectory(_trial_folder(search, recipe))
+    config = configured(search.config, recipe, search.given, str(directory.path), epochs)
+    key = {"config": config.model_dump(mode="json"), "rows": len(splits.train)}
+    done = directory.path / "trial.json"
+    if done.exists() and read_json(done)["key"] == key:
+        result = TrainingResult.model_validate(read_json(done)["result"])
+    else:
+        search.context.announce(f"trial: {recipe.name} ({recipe.why})")
+        directory.path.mkdir(parents=True, exist_ok=True)
+        context = RunContext(
+            directory, search.context.observers, max_seconds=seconds, save_state=keep, export=keep
+        )
+        result = run(config, splits, search.model, context, search.stop)
+        shutil.rmtree(directory.checkpoints, ignore_errors=True)
+        write_json(done, {"key": key, "result": result.model_dump(mode="json")})
+    note = f"{result.rows} rows, {result.epochs:.1f} epochs"
+    trial = CandidateTrial(
+        recipe=recipe.name, validation_metric=result.best_metric, seconds=result.seconds, note=note
+    )
+    return result, trial
+
+
+def _best(recipes: Sequence[Recipe], trials: Sequence[CandidateTrial]) -> Recipe:
+    scores = [-1.0 if trial.validation_metric is None else trial.validation_metric for trial in trials]
+    return recipes[int(np.argmax(scores))]
+
+
+def _marked(trials: list[CandidateTrial], best: Recipe) -> list[CandidateTrial]:
+    return [trial.model_copy(update={"chosen": trial.recipe == best.name}) for trial in trials]
+
+
+def _sample(splits: Splits, count: int, seed: int) -> Splits:
+    """``count`` training rows that still hold every class."""
+    order = np.random.default_rng([seed, 0x7A1A]).permutation(len(splits.train))
+    seen: set[str] = set()
+    first, rest = [], []
+    for row in order.tolist():
+        labels = set(splits.train[row].labels)
+        (rest if labels <= seen else first).append(row)
+        seen |= labels
+    rows = (first + rest)[: max(count, len(first))]
+    return replace(splits, train=[splits.train[row] for row in sorted(rows)])

@@ -1,0 +1,259 @@
+"""The verb ``tune``: from a data file to a verdict. Check, split, compare recipes, train, judge once on the test rows.
+
+Killed at any moment, the same command goes on: finished trials are read, the run resumes from its checkpoint.
+"""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import psutil
+
+from feinschliff import __version__
+from feinschliff.config.run import RunConfig
+from feinschliff.data.examples import Splits
+from feinschliff.data.load import load_splits
+from feinschliff.data.quality import check
+from feinschliff.lifecycle import baselines, held_out, interrupts
+from feinschliff.lifecycle.baselines import Baseline
+from feinschliff.lifecycle.cards import write_model_card
+from feinschliff.lifecycle.embedding import FrozenEncoder
+from feinschliff.lifecycle.judge import judge, references_of
+from feinschliff.lifecycle.prepare import deciding_metric
+from feinschliff.lifecycle.recipes import candidates, given_fields, origins_of, usable
+from feinschliff.lifecycle.train import Observer, RunContext, claim, recorded
+from feinschliff.lifecycle.trials import Choice, Search, choose_and_train
+from feinschliff.models.sources import ResolvedModel, resolve_model
+from feinschliff.predictor import Predictor
+from feinschliff.reports.pages import write_report
+from feinschliff.results.comparison import CandidateTrial, Origin, RowCounts, TuneDetails, TuneResult
+from feinschliff.results.data import DataReport
+from feinschliff.results.evaluation import EvaluationResult
+from feinschliff.results.verdicts import compare_predictions, verdict
+from feinschliff.store import index
+from feinschliff.store.run_directory import RunDirectory, read_json, write_json
+
+DEFAULT_BUDGET_SECONDS = 600.0
+PROBE_ROWS = 20_000
+"""The probe is fitted on at most so many training rows; more change a linear model little."""
+LIBRARIES = ("torch", "transformers", "tokenizers", "peft", "scikit-learn", "numpy")
+
+
+@dataclass(slots=True)
+class Inputs:
+    """What a tune run works on."""
+
+    config: RunConfig
+    origins: list[Origin]
+    splits: Splits
+    model: ResolvedModel
+    context: RunContext
+    stop: Callable[[], bool]
+    begin: float
+    budget_seconds: float
+
+
+def tune(
+    config: RunConfig,
+    origins: list[Origin],
+    *,
+    budget_seconds: float | None = None,
+    observers: Sequence[Observer] = (),
+) -> TuneResult:
+    """The main job. The same call again resumes, or returns the result of a finished run.
+
+    Raises:
+        InputError: data, model, configuration or directory cannot be used.
+        Interrupted: stopped; what is done is kept.
+    """
+    directory = RunDirectory(config.output_dir)
+    directory.create()
+    begin = time.perf_counter()
+    with directory.locked(), recorded(directory, "tune"), interrupts.flag() as stop:
+        claim(directory, config, origins)
+        context = RunContext(directory, observers)
+        if directory.result.exists():
+            context.announce(f"{directory.path} is already finished; this is its result")
+            return TuneResult.model_validate(read_json(directory.result))
+        budget = DEFAULT_BUDGET_SECONDS if budget_seconds is None else budget_seconds
+        context.announce(f"budget {budget:.0f} s: " + ("default" if budget_seconds is None else "as asked"))
+        splits = load_splits(config.data, config.seed)
+        for message in splits.announcements:
+            context.announce(message)
+        held_out.write(directory, splits)
+        model = resolve_model(config.model.source)
+        for message in model.announcements:
+            context.announce(message)
+        inputs = Inputs(config, origins, splits, model, context, stop, begin, budget)
+        result = _tune(inputs)
+        finish(directory, result)
+        return result
+
+
+def finish(directory: RunDirectory, result: TuneResult) -> None:
+    """Write report, result and state."""
+    write_report(result, directory.path)
+    write_json(directory.result, result.model_dump(mode="json"))
+    measure = result.test[result.metric]
+    facts = {"metric": result.metric, "value": measure.value, "verdict": result.verdict, "seconds": result.seconds}
+    index.finish_run(directory, "finished", facts)
+
+
+def _tune(inputs: Inputs) -> TuneResult:
+    """Look at the data with the frozen model, choose, train, judge."""
+    config, splits, context = inputs.config, inputs.splits, inputs.context
+    frozen = FrozenEncoder(config, inputs.model, max(1, len(splits.columns.text)))
+    clock = time.perf_counter()
+    rivals = _baselines(inputs, frozen)
+    probe_rows = min(len(splits.train), PROBE_ROWS)
+    seconds_per_forward = rivals.embed_seconds / max(1, probe_rows)
+    data = _data_report(inputs, frozen)
+    trials = [_probe_trial(rivals, inputs, frozen, time.perf_counter() - clock)]
+    num_layers = frozen.num_layers
+    search = Search(
+        config,
+        given_fields(inputs.origins),
+        splits,
+        inputs.model,
+        context,
+        inputs.stop,
+        seconds_per_forward,
+        inputs.budget_seconds - (time.perf_counter() - inputs.begin) - seconds_per_forward * 3 * len(splits.test),
+    )
+    forecast = time.perf_counter() - inputs.begin + max(search.seconds_left, 0.0)
+    choice = choose_and_train(search, usable(candidates(num_layers), config, search.given))
+    choice.trials[:0] = trials
+    return _judged(inputs, frozen, rivals, data, choice, min(forecast, inputs.budget_seconds))
+
+
+@dataclass(slots=True)
+class Rivals:
+    """Fitted baselines."""
+
+    fitted: list[Baseline]
+    embed_seconds: float
+
+
+def _baselines(inputs: Inputs, frozen: FrozenEncoder) -> Rivals:
+    """Fit majority class and probe on the training rows."""
+    splits, seed = inputs.splits, inputs.config.seed
+    rows = splits.train
+    if len(rows) > PROBE_ROWS:
+        picked = np.random.default_rng([seed, 0x9B]).permutation(len(rows))[:PROBE_ROWS]
+        rows = [splits.train[row] for row in np.sort(picked).tolist()]
+        inputs.context.announce(f"the probe is fitted on {PROBE_ROWS} of {len(splits.train)} training rows")
+    multi_label = splits.columns.kind == "multi_label"
+    begin = time.perf_counter()
+    features = frozen.features(rows)
+    seconds = time.perf_counter() - begin
+    targets = references_of(rows, splits.label_names, multi_label)
+    classes = len(splits.label_names)
+    fitted = [baselines.majority(targets, classes), baselines.probe(features, targets, classes, seed)]
+    inputs.context.announce(f"linear probe: {fitted[1].note}")
+    return Rivals(fitted, seconds)
+
+
+def _data_report(inputs: Inputs, frozen: FrozenEncoder) -> DataReport:
+    directory = inputs.context.directory
+    if directory.data_report.exists():
+        return DataReport.model_validate(read_json(directory.data_report))
+    report = check(inputs.config.data, frozen.hooks(), inputs.config.seed)
+    write_json(directory.data_report, report.model_dump(mode="json"))
+    for finding in report.findings:
+        if finding.severity != "info":
+            inputs.context.announce(f"data: {finding.message}")
+    return report
+
+
+def _decided(scores: Any, inputs: Inputs, baseline: Baseline) -> Any:
+    if inputs.splits.columns.kind == "multi_label":
+        threshold = inputs.config.task.model_dump().get("threshold", 0.5)
+        return (scores >= threshold).astype(np.int64)
+    return scores.argmax(1)
+
+
+def _judge_baseline(inputs: Inputs, frozen: FrozenEncoder, baseline: Baseline, rows: list[Any]) -> tuple[Any, EvaluationResult]:
+    scores = baseline.probabilities(frozen.features(rows))
+    decisions = _decided(scores, inputs, baseline)
+    metric, _ = deciding_metric(inputs.config, inputs.splits)
+    result = judge(scores, decisions, rows, inputs.splits.label_names, metric, inputs.config.evaluation)
+    return decisions, result
+
+
+def _probe_trial(rivals: Rivals, inputs: Inputs, frozen: FrozenEncoder, seconds: float) -> CandidateTrial:
+    _, result = _judge_baseline(inputs, frozen, rivals.fitted[1], inputs.splits.validation)
+    value = result.metrics[result.metric].value
+    return CandidateTrial(
+        recipe="linear probe", validation_metric=value, seconds=seconds, note=f"baseline; {rivals.fitted[1].note}"
+    )
+
+
+def _judged(
+    inputs: Inputs, frozen: FrozenEncoder, rivals: Rivals, data: DataReport, choice: Choice, forecast: float
+) -> TuneResult:
+    """The one look at the test rows."""
+    config, splits, directory = inputs.config, inputs.splits, inputs.context.directory
+    predictor = Predictor(directory.path)
+    scores = predictor.probabilities(splits.test)
+    decisions = predictor.decide(scores)
+    metric = predictor.facts.metric
+    evaluation = judge(scores, decisions, splits.test, splits.label_names, metric, config.evaluation)
+    judged = {rival.name: _judge_baseline(inputs, frozen, rival, splits.test) for rival in rivals.fitted}
+    strongest = max(judged, key=lambda name: judged[name][1].metrics[metric].value)
+    multi_label = splits.columns.kind == "multi_label"
+    evidence = compare_predictions(
+        metric,
+        strongest,
+        references_of(splits.test, splits.label_names, multi_label),
+        decisions,
+        judged[strongest][0],
+        len(splits.label_names),
+        config.evaluation.confidence,
+        config.evaluation.bootstrap_samples,
+    )
+    said = verdict(evidence)
+    seconds = time.perf_counter() - inputs.begin
+    details = TuneDetails(
+        verdict=said,
+        data=data,
+        columns=splits.columns,
+        trials=choice.trials,
+        training=choice.training,
+        evaluation=evaluation,
+        baseline_evaluation=judged[strongest][1],
+        origins=origins_of(inputs.origins, choice.recipe, choice.config, given_fields(inputs.origins)),
+        announcements=inputs.context.notes,
+        base_model=inputs.model.name,
+        base_license=inputs.model.license or "unknown",
+        seed=config.seed,
+        dropped_reasons=dict(Counter(row.reason.split(":")[0] for row in splits.dropped)),
+        forecast_seconds=forecast,
+        actual_seconds=seconds,
+        machine=f"{platform.machine()}, {psutil.cpu_count()} cores, {psutil.virtual_memory().total / 2**30:.0f} GiB",
+        versions={"feinschliff": __version__, "python": platform.python_version(), **{name: version(name) for name in LIBRARIES}},
+    )
+    result = TuneResult(
+        verdict=said.verdict,
+        metric=metric,
+        test=evaluation.metrics,
+        baselines={name: judgement.metrics for name, (_, judgement) in judged.items()},
+        difference=said.difference,
+        rows=RowCounts(
+            train=len(splits.train), validation=len(splits.validation), test=len(splits.test), dropped=len(splits.dropped)
+        ),
+        recipe=choice.recipe.name,
+        seconds=seconds,
+        run=str(directory.path),
+        report=str(directory.report),
+        model=str(directory.model),
+        details=details,
+    )
+    write_model_card(result, choice.config, inputs.model)
+    return result
