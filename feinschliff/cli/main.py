@@ -20,20 +20,31 @@ from types import FrameType
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 from typer.exceptions import TyperException
 
 from feinschliff import __version__
 from feinschliff.cli.output import json_on_stdout, print_error
 from feinschliff.errors import FeinschliffError, InputError, Interrupted, ResourceError
-from feinschliff.store.run_directory import disk_full
 
-VERBS = ("tune", "train", "evaluate", "predict", "export", "data", "models", "runs", "config")
+VERBS = {
+    "tune": "From a data file to a verdict: check, split, compare recipes, train, judge once on the test rows.",
+    "train": "Train one model; the same command again resumes.",
+    "evaluate": "Metrics with intervals, per class, calibration and the worst rows.",
+    "predict": "The labels of texts, with scores.",
+    "export": "Write a run's model as a folder that Hugging Face's classes load.",
+    "data": "Check, clean and split labelled texts.",
+    "models": "List, show, pull and verify base models.",
+    "runs": "List and show runs.",
+    "config": "Check a configuration file; the reference of all fields.",
+}
 """Each is a module of this folder with ``app``, a typer application of one command or of several."""
 
 
 class Verbs(TyperGroup):
     """The group of all verbs; a verb's module is imported when the verb is needed."""
+
+    _listing = False
 
     def list_commands(self, ctx: Any) -> list[str]:
         """The verbs in the order of the lifecycle."""
@@ -43,11 +54,21 @@ class Verbs(TyperGroup):
         """The verb's command, or None."""
         if cmd_name not in VERBS:
             return None
+        if self._listing:
+            return TyperCommand(cmd_name, help=VERBS[cmd_name])
         module = importlib.import_module(f"feinschliff.cli.{cmd_name}")
         command = typer.main.get_command(module.app)
         command.name = cmd_name
         command.params = [param for param in command.params if param.name not in _COMPLETION_OPTIONS]
         return command
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """The list of verbs, without importing them."""
+        self._listing = True
+        try:
+            super().format_help(ctx, formatter)
+        finally:
+            self._listing = False
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """The verb named by the first argument.
@@ -145,7 +166,7 @@ def _terminated(number: int, frame: FrameType | None) -> None:
 
 
 def _interrupted() -> Interrupted:
-    return Interrupted("interrupted; the same command again resumes")
+    return Interrupted("the same command again resumes")
 
 
 def _help_of(arguments: list[str]) -> str:
@@ -167,6 +188,8 @@ def _out_of_memory() -> FeinschliffError:
 
 
 def _disk_full(error: OSError) -> FeinschliffError:
+    from feinschliff.store.run_directory import disk_full
+
     return disk_full(Path(str(error.filename or ".")))
 
 

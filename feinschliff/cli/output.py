@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO
 
-from pydantic import BaseModel
 from rich.console import Console
 from rich.text import Text
 
@@ -60,6 +59,8 @@ def print_document(value: Any) -> None:
 
 
 def _plain(value: Any) -> Any:
+    from pydantic import BaseModel  # here, because --help has no use for it
+
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json")
     if isinstance(value, dict):
@@ -79,7 +80,7 @@ def print_error(error: FeinschliffError, as_json: bool) -> None:
         kind = type(error).__name__
         print_document({"error": {"exit_code": error.exit_code, "kind": kind, "faults": faults}})
     stopped = error.exit_code == 130
-    print_faults(error.faults, "stopped" if stopped else "error", "yellow" if stopped else "red")
+    print_faults(error.faults, "interrupted" if stopped else "error", "yellow" if stopped else "red")
 
 
 def print_faults(faults: Iterable[Fault], word: str, style: str) -> None:

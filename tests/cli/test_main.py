@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import importlib
 import json
 import sys
 import types
@@ -10,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import typer
 
 from feinschliff import __version__
 from feinschliff.cli.main import VERBS, main
@@ -37,6 +39,13 @@ def fail_with(monkeypatch: pytest.MonkeyPatch) -> Fail:
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--version"]) == 0
     assert capsys.readouterr().out == f"feinschliff {__version__}\n"
+
+
+def test_every_verb_is_a_module_with_an_application() -> None:
+    for verb in VERBS:
+        module = importlib.import_module(f"feinschliff.cli.{verb}")
+        command = typer.main.get_command(module.app)
+        assert command.help, verb
 
 
 def test_help_lists_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
@@ -91,7 +100,7 @@ def test_json_errors_are_the_only_thing_on_stdout(capsys: pytest.CaptureFixture[
 @pytest.mark.parametrize(
     ("error", "code", "words"),
     [
-        (KeyboardInterrupt(), 130, "interrupted; the same command again resumes"),
+        (KeyboardInterrupt(), 130, "interrupted: the same command again resumes"),
         (Interrupted("stopped at step 7"), 130, "stopped at step 7"),
         (OSError(errno.ENOSPC, "No space left on device", "runs/a/x"), 2, "no space left on the disk of runs/a/x"),
         (MemoryError(), 2, "out of memory"),
