@@ -283,7 +283,7 @@ def _nothing_found(
         fitting = [contents[name] for name in columns if name not in texts and contents[name].can_be_label]
         best = min(fitting, key=lambda content: content.num_distinct, default=None)
         example = f" (for instance --target {best.name})" if best else ""
-        remedy = f"name it: --target COLUMN{example}" if best else "add a column with the label of each row"
+        remedy = f"name it: --target COLUMN{example}, or add a column with the label of each row"
         faults.append(Fault("no label column was found", None, f"columns: {listing}", remedy))
     return DataError(faults)
 

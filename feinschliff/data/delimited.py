@@ -22,6 +22,8 @@ from feinschliff.errors import DataError
 DELIMITERS = (",", "\t", ";", "|")
 _NAMES = {",": "comma", "\t": "tab", ";": "semicolon", "|": "bar"}
 _SAMPLE_LINES, _SAMPLE_CHARACTERS = 2000, 1 << 20
+_REGULAR_WITHOUT_QUOTES = 0.98
+"""Share of regular lines from which quotes may be ordinary characters; below it, a quote is more likely wrong."""
 _INVALID = re.compile(f"{INVALID_START}([0-9a-f]*){INVALID_END}")
 csv.field_size_limit(2**31 - 1)
 
@@ -140,7 +142,7 @@ def find_dialect(lines: list[str], complete: bool, delimiters: Sequence[str], us
             records = [record for record in _sample_records(lines, dialect, complete) if record != []]
             counts = Counter(len(record) for record in records if record is not None)
             num_cells, num_regular = counts.most_common(1)[0] if counts else (0, 0)
-            if num_cells < 2:
+            if num_cells < 2 or (not quoted and num_regular < _REGULAR_WITHOUT_QUOTES * len(records)):
                 continue
             merged = quoted and _merges_regular_lines(lines, delimiter, len(records))
             score = (num_regular / len(records) - merged, delimiter == usual, quoted)

@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.linear_model import LogisticRegression
 
 Floats = NDArray[np.float64]
 
@@ -62,6 +61,8 @@ def held_out_probabilities(
     embeddings: NDArray[np.float32], given: NDArray[np.int64], num_classes: int, folds: int, seed: int
 ) -> Floats:
     """[rows, classes] each row by a model fitted on the other folds; 0 for classes that those lack."""
+    from sklearn.linear_model import LogisticRegression  # a second to import; most checks do without
+
     scale = np.linalg.norm(embeddings, axis=1, keepdims=True)
     features = embeddings / np.maximum(scale, 1e-12)
     fold_of = _stratified_folds(given, folds, seed)

@@ -78,11 +78,11 @@ def load_splits(config: DataConfig, seed: int) -> Splits:
                 splits.test = examples
     if config.duplicates == "drop":
         pool = _without_exact_duplicates(pool, splits)
-    _check_classes(pool, columns, config)
+    _check_classes(pool, splits, config)
     refuse_unknown_labels([*splits.validation, *splits.test], set(label_names(pool)), "no training row has it")
     clusters = _clean_and_cluster(pool, splits, config)
     pool = splits.train
-    _check_classes(pool, columns, config)
+    _check_classes(pool, splits, config)
     if config.test and config.validation:
         splits.label_names = label_names(pool)
         return splits
@@ -109,33 +109,46 @@ def _place(example: Example) -> str:
     return at(example.place.file, example.place.line)
 
 
-def _check_classes(pool: list[Example], columns: ColumnsFound, config: DataConfig) -> None:
+def _check_classes(pool: list[Example], splits: Splits, config: DataConfig) -> None:
     """Refuse rows from which nothing can be learned or judged.
 
     Raises:
         DataError: too few rows, one class, a column of values that hardly repeat, or classes with a single row.
     """
     where = ", ".join(config.train)
+    counts = Counter(label for example in pool for label in example.labels)
+    if len(pool) > 1 and splits.columns.kind == "multi_label" and not counts:
+        raise DataError("no row has a label", where=where, remedy="check --target and --data.label-separator")
+    if len(pool) > 1 and splits.columns.kind == "single_label":
+        _check_single_labels(pool, counts, splits.columns.target or "", config)
     if len(pool) < _MIN_ROWS:
         rows = "1 usable row" if len(pool) == 1 else f"{len(pool)} usable rows"
-        raise DataError(f"{rows}: too few to learn from and to judge", where=where,
-                        why="every class needs rows to train on and rows to test on",
-                        remedy="give some dozens of rows a class at least")  # fmt: skip
-    counts = Counter(label for example in pool for label in example.labels)
-    if columns.kind == "multi_label":
-        if not counts:
-            raise DataError("no row has a label", where=where, remedy="check --target and --data.label-separator")
-        return
-    if len(counts) < 2:
-        raise DataError(f"every row has the label {next(iter(counts))!r}", where=where,
-                        why="a classifier needs at least two classes",
-                        remedy="add rows of another class, or name another label column: --target COLUMN")  # fmt: skip
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in count_reasons(splits.dropped).items())
+        raise DataError(
+            f"{rows}: too few to learn from and to judge",
+            where=where,
+            why="every class needs rows to train on and rows to test on" + (f"; dropped: {reasons}" if reasons else ""),
+            remedy="give some dozens of rows a class at least",
+        )
+
+
+def _check_single_labels(pool: list[Example], counts: Counter[str], target: str, config: DataConfig) -> None:
+    where = ", ".join(config.train)
+    if len(counts) == 1:
+        raise DataError(
+            f"every row has the label {next(iter(counts))!r}: there is only one class",
+            where=where,
+            why="a classifier needs at least two",
+            remedy="add rows of another class, or name another label column: --target COLUMN",
+        )
     single = [label for label, count in counts.items() if count == 1]
     if len(single) > len(counts) / 2 and len(counts) > max(10, len(pool) / 4):
-        what = f"column {columns.target!r} has {len(counts):,} different values in {len(pool):,} rows"
-        raise DataError(what, where=where,
-                        why="most occur once: this is not a column of classes",
-                        remedy="name the label column: --target COLUMN")  # fmt: skip
+        raise DataError(
+            f"column {target!r} has {len(counts):,} different values in {len(pool):,} rows",
+            where=where,
+            why="most occur once: this is not a column of classes",
+            remedy="name the label column: --target COLUMN",
+        )
     if single and not config.test:
         _refuse_single_rows(single, pool)
 

@@ -1,0 +1,1 @@
+"""Tests of the rows: readers, columns, duplicates, splits, checks."""

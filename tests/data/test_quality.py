@@ -1,0 +1,132 @@
+"""The check finds what was planted, with file and line; label noise is found by cross-validation."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from feinschliff.config.data import DataConfig
+from feinschliff.data.label_noise import suspected
+from feinschliff.data.label_quality import spellings
+from feinschliff.data.quality import ModelHooks, check
+from feinschliff.results.data import DataReport, Finding
+from tests.data.test_load import rows, write
+
+
+def by_kind(report: DataReport) -> dict[str, Finding]:
+    return {finding.kind: finding for finding in report.findings}
+
+
+def places(finding: Finding) -> list[int]:
+    return [row.line for row in finding.examples]
+
+
+@pytest.fixture
+def report(tmp_path: Path) -> DataReport:
+    data = [
+        *rows(60),  # lines 2 to 61
+        (rows()[4][0], "a"),  # 62: exact duplicate of line 6
+        (rows()[4][0].upper(), "a"),  # 63: near
+        (rows()[7][0], "a"),  # 64: conflict with line 9
+        (rows()[12][0].replace("since", "for"), "a"),  # 65: near, line 14
+        ("", "a"),  # 66
+        ("a text without a label", ""),  # 67
+        ("another one", "NaN"),  # 68
+        ("fresh words stand here", "A "),  # 69: spelling
+        ("x" * 200_000, "b"),  # 70
+        ("the only one of its kind", "solo"),  # 71
+    ]
+    test = write(tmp_path / "test.csv", [(rows()[20][0] + "!!", "a"), ("all new here", "zzz")])
+    config = DataConfig(train=(write(tmp_path / "rows.csv", data),))
+    with_test = DataConfig(train=config.train, test=(test,))
+    alone, together = check(config), check(with_test)
+    alone.findings += [finding for finding in together.findings if finding.kind in ("overlap", "unknown_label")]
+    return alone
+
+
+def test_findings_with_their_lines(report: DataReport) -> None:
+    found = by_kind(report)
+    assert places(found["duplicate"]) == [62]
+    assert places(found["near_duplicate"]) == [63, 65]
+    assert places(found["conflicting_labels"]) == [64]
+    assert "'a' here, 'b' in" in found["conflicting_labels"].examples[0].note
+    assert places(found["empty"]) == [66]
+    assert places(found["missing_label"]) == [67]
+    assert places(found["nan_cells"]) == [68]
+    assert found["label_spelling"].count == 1
+    assert places(found["cell_size"]) == [70]
+    assert 71 in places(found["single_row_class"])
+    assert places(found["overlap"]) == [22]
+    assert places(found["unknown_label"]) == [3]
+    assert report.rows == 70
+    assert report.label_counts["a"] == 34
+
+
+def test_errors_first_and_texts_shown(report: DataReport) -> None:
+    alone = [finding.severity for finding in report.findings[:-2]]
+    assert alone == sorted(alone, key=["error", "warning", "info"].index)
+    assert by_kind(report)["duplicate"].examples[0].text == rows()[4][0]
+    assert any("delimiter comma" in note for note in report.columns.announcements)
+
+
+def test_lengths_and_limit(tmp_path: Path) -> None:
+    path = write(tmp_path / "rows.csv", [("word " * n, "ab"[n % 2]) for n in range(1, 101)])
+    hooks = ModelHooks(count_tokens=lambda texts: [len(text.split()) for text in texts], limit_tokens=90)
+    report = check(DataConfig(train=(path,)), hooks)
+    assert report.lengths is not None
+    assert (report.lengths.longest, report.lengths.median) == (100, 50.5)
+    assert report.lengths.cut_at == {32: 0.68, 64: 0.36, 90: 0.1}
+    assert by_kind(report)["length"].count == 10
+    assert by_kind(report)["length"].examples[0].note == "100 tokens"
+
+
+def test_imbalance_and_one_class(tmp_path: Path) -> None:
+    data = [(text, "rare" if n in (5, 6) else "usual") for n, (text, _) in enumerate(rows())]
+    found = by_kind(check(DataConfig(train=(write(tmp_path / "rows.csv", data),))))
+    assert "'usual' has 58 rows, 'rare' 2" in found["imbalance"].message
+    one = by_kind(check(DataConfig(train=(write(tmp_path / "one.csv", [(text, "a") for text, _ in rows()]),))))
+    assert one["one_class"].severity == "error"
+
+
+def test_clean_data_has_no_findings(tmp_path: Path) -> None:
+    assert check(DataConfig(train=(write(tmp_path / "rows.csv", rows()),))).findings == []
+
+
+def test_label_errors_in_a_file(tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    data = [(f"row {n} {draw.integers(10**9)} about {'cats' if n % 2 else 'dogs'}", "ab"[n % 2]) for n in range(200)]
+    data[10] = (data[10][0], "b")
+
+    def embed(texts: list[str]) -> np.ndarray:
+        cats = np.array([[1.0, 0.0] if "cats" in text else [0.0, 1.0] for text in texts])
+        return np.asarray(cats + np.random.default_rng(1).normal(0, 0.1, cats.shape))
+
+    finding = by_kind(check(DataConfig(train=(write(tmp_path / "rows.csv", data),)), ModelHooks(embed=embed)))[
+        "label_error"
+    ]
+    assert places(finding)[0] == 12
+    assert "'b', but 'a'" in finding.examples[0].note
+
+
+def test_planted_label_noise_is_found() -> None:
+    draw = np.random.default_rng(0)
+    true = draw.integers(0, 4, 1000)
+    centres = draw.normal(0, 1, (4, 16))
+    embeddings = (centres[true] + draw.normal(0, 0.4, (1000, 16))).astype(np.float32)
+    given = true.copy()
+    wrong = draw.choice(1000, 50, replace=False)
+    given[wrong] = (given[wrong] + draw.integers(1, 4, 50)) % 4
+    found = suspected(embeddings, [str(label) for label in given], ["0", "1", "2", "3"])
+    rows_found = {one.row for one in found}
+    assert len(rows_found & set(wrong.tolist())) >= 45
+    assert len(rows_found & set(wrong.tolist())) >= 0.8 * len(rows_found)
+    assert all(one.suggested == str(true[one.row]) for one in found[:20])
+    assert found == suspected(embeddings, [str(label) for label in given], ["0", "1", "2", "3"])
+
+
+def test_spellings() -> None:
+    counts = Counter({"Card lost": 5, "card lost": 2, "card  lost ": 1, "Other": 1, " alone": 2})
+    assert spellings(counts) == {"card lost": "Card lost", "card  lost ": "Card lost", " alone": "alone"}

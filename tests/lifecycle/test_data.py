@@ -1,0 +1,113 @@
+"""The verb ``data``: cleaned and split files can be read again and hold what they should; the command line says so."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet
+import pytest
+
+from feinschliff.cli.main import main
+from feinschliff.config.data import DataConfig
+from feinschliff.data.sources import open_rows
+from feinschliff.errors import DataError
+from feinschliff.lifecycle.data import clean, split
+from tests.data.test_load import rows, write
+
+DIRTY = [*rows(20), ("", "a"), ("a text", "nan"), (rows()[3][0], "B "), ("a new one", "solo"), ("b\tnew", " A")]
+
+
+def cells(path: str | Path) -> list[dict[str, object]]:
+    return [dict(row.cells) for row in open_rows([str(path)], DataConfig())]
+
+
+def test_clean_drops_and_respells_with_a_list(tmp_path: Path) -> None:
+    source = write(tmp_path / "rows.csv", [(*row, str(n)) for n, row in enumerate(DIRTY)], ("text", "label", "nr"))
+    result = clean(DataConfig(train=(source,)), min_rows_per_class=2)
+    assert result.output == str(tmp_path / "rows.clean.csv")
+    assert (result.rows_read, result.rows_written, result.num_changed_labels) == (25, 21, 2)
+    assert result.changed_labels == {"B ": "b", " A": "a"}
+    written = cells(result.output)
+    assert [row["nr"] for row in written] == [str(n) for n in [*range(20), 24]]
+    assert {row["label"] for row in written} == {"a", "b"}
+    with open(result.dropped_output, newline="") as file:
+        dropped = {int(row["line"]): row["reason"] for row in csv.DictReader(file)}
+    assert dropped == {
+        22: "no text in column 'text'",
+        23: "no label in column 'label' (it says 'nan')",
+        24: f"exact duplicate of an earlier row: {source}:5",
+        25: "the class has too few rows: solo",
+    }
+    assert sum(result.dropped.values()) == result.rows_read - result.rows_written
+
+
+@pytest.mark.parametrize("suffix", [".tsv", ".jsonl", ".parquet", ".csv.gz"])
+def test_clean_writes_other_formats(tmp_path: Path, suffix: str) -> None:
+    source = write(tmp_path / "rows.csv", DIRTY)
+    result = clean(DataConfig(train=(source,)), tmp_path / f"out{suffix}")
+    assert [row["text"] for row in cells(result.output)][-1] == "b\tnew"
+    assert len(cells(result.output)) == result.rows_written == 22
+
+
+def test_clean_keeps_the_format_and_the_missing_header(tmp_path: Path) -> None:
+    lines = "".join(f"{text}\t{label}\n" for text, label in rows(20))
+    (tmp_path / "rows.tsv").write_text(lines)
+    assert Path(clean(DataConfig(train=(str(tmp_path / "rows.tsv"),))).output).read_text() == lines
+    table = pyarrow.Table.from_pylist([{"text": text, "label": ["x", label]} for text, label in rows(20)])
+    pyarrow.parquet.write_table(table, tmp_path / "other.parquet")
+    result = clean(DataConfig(train=(str(tmp_path / "other.parquet"),)))
+    assert pyarrow.parquet.read_table(result.output).to_pylist() == table.to_pylist()
+
+
+def test_nothing_is_overwritten(tmp_path: Path) -> None:
+    source = write(tmp_path / "rows.csv", DIRTY)
+    clean(DataConfig(train=(source,)))
+    with pytest.raises(DataError, match="exists"):
+        clean(DataConfig(train=(source,)))
+    with pytest.raises(DataError, match="one of the inputs"):
+        clean(DataConfig(train=(source,)), Path(source), overwrite=True)
+    assert clean(DataConfig(train=(source,)), overwrite=True).rows_written == 22
+
+
+def test_split_files_hold_every_usable_row_once(tmp_path: Path) -> None:
+    data = [(*row, str(n)) for n, row in enumerate([*rows(60), ("", "a")])]
+    source = write(tmp_path / "rows.csv", data, ("text", "label", "nr"))
+    result = split(DataConfig(train=(source,)), tmp_path / "out", seed=4)
+    parts = {name: cells(path) for name, path in result.files.items()}
+    assert (
+        {name: len(part) for name, part in parts.items()} == result.rows == {"train": 42, "validation": 6, "test": 12}
+    )
+    assert sorted(int(str(row["nr"])) for part in parts.values() for row in part) == list(range(60))
+    again = split(DataConfig(train=(source,)), tmp_path / "again", seed=4)
+    assert Path(again.files["test"]).read_bytes() == Path(result.files["test"]).read_bytes()
+    assert result.dropped == {"no text in column 'text'": 1}
+
+
+def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = write(tmp_path / "rows.csv", rows(60))
+    assert main(["data", "check", source, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["rows"] == 60
+    assert main(["data", "check", write(tmp_path / "one.csv", [("some text", "a")])]) == 1
+    assert "error" in capsys.readouterr().out
+    assert main(["data", "check", source, "--target", "lable"]) == 2
+    assert "did you mean --target label?" in " ".join(capsys.readouterr().err.split())
+    assert main(["data", "clean", source, "--output", str(tmp_path / "c.csv"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["rows_written"] == 60
+    assert main(["data", "split", source, "-o", str(tmp_path / "parts"), "--test-fraction", "2"]) == 2
+    assert main(["data", "split", source, "-o", str(tmp_path / "parts"), "--seed", "3", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["rows"]["test"] == 12
+
+
+def test_a_check_needs_no_torch(tmp_path: Path) -> None:
+    source = write(tmp_path / "rows.csv", rows(60))
+    code = (
+        "import sys\n"
+        "from feinschliff.cli.main import main\n"
+        f"assert main(['data', 'check', {source!r}]) == 0\n"
+        "assert 'torch' not in sys.modules, 'torch was imported'\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
