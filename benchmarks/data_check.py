@@ -2,9 +2,9 @@
 
     python benchmarks/data_check.py [--rows 1000000] [--json]
 
-Sentences are drawn from 50,000 made-up words whose frequencies fall as in real text (Zipf), 4 to 24 words long. Every
-fiftieth row is a near duplicate of the row before it: other case, other punctuation, one word in ten replaced. Each size
-runs in a process of its own; its peak is what the kernel says (imports alone are shown beside it).
+Sentences are drawn from 50,000 made-up words whose frequencies fall as in real text (Zipf), 4 to 24 words long.
+Every fiftieth row is a near duplicate of the row before it: other case, other punctuation, one word in ten replaced.
+Each size runs in a process of its own; its peak is what the kernel says (imports alone are shown beside it).
 """
 
 from __future__ import annotations

@@ -121,8 +121,8 @@ def test_planted_label_noise_is_found() -> None:
     given[wrong] = (given[wrong] + draw.integers(1, 4, 50)) % 4
     found = suspected(embeddings, [str(label) for label in given], ["0", "1", "2", "3"])
     rows_found = {one.row for one in found}
-    assert len(rows_found & set(wrong.tolist())) >= 45
-    assert len(rows_found & set(wrong.tolist())) >= 0.8 * len(rows_found)
+    assert len(rows_found & set(wrong.tolist())) >= 42
+    assert len(rows_found & set(wrong.tolist())) >= 0.95 * len(rows_found)
     assert all(one.suggested == str(true[one.row]) for one in found[:20])
     assert found == suspected(embeddings, [str(label) for label in given], ["0", "1", "2", "3"])
 
