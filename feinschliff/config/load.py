@@ -59,8 +59,8 @@ def load_run_config(
 
 def write_resolved(run_dir: RunDirectory, config: RunConfig, origins: Sequence[Origin]) -> None:
     """Write the resolved configuration and its origins beside the results."""
-    write_json(run_dir.config, config.model_dump(mode="json"))
     write_json(run_dir.origins, [origin.model_dump() for origin in origins])
+    write_json(run_dir.config, config.model_dump(mode="json"))  # last: its presence says that both are there
 
 
 def read_resolved(path: Path) -> tuple[RunConfig, list[Origin]]:

@@ -48,7 +48,8 @@ class TrainState:
         return cls(**values)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Have a file or a folder on the disk itself, not only in the system's memory."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -66,17 +67,18 @@ def save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary)
-        _sync(temporary)
+        sync(temporary)
         os.replace(temporary, path)
-        _sync(path.parent)
+        sync(path.parent)
     except (OSError, SafetensorError) as error:
         temporary.unlink(missing_ok=True)
-        if _is_full(error):
+        if is_full(error):
             raise disk_full(path) from error
         raise RunDirectoryError(f"{path} cannot be written", why=str(error)) from error
 
 
-def _is_full(error: Exception) -> bool:
+def is_full(error: Exception) -> bool:
+    """Whether an error of the system, or of safetensors, says that the disk is full."""
     if isinstance(error, OSError):
         return error.errno in FULL
     return any(os.strerror(code) in str(error) or f"os error {code}" in str(error) for code in FULL)
@@ -97,15 +99,15 @@ def save(folder: Path, state: TrainState, tensors: dict[str, Tensor], keep: int)
         building.mkdir(parents=True)
         save_tensors(building / "state.safetensors", tensors)
         (building / "state.json").write_text(state.to_json(), encoding="utf-8")
-        _sync(building / "state.json")
-        _sync(building)
+        sync(building / "state.json")
+        sync(building)
         if target.exists():
             shutil.rmtree(target)
         os.replace(building, target)
-        _sync(folder)
+        sync(folder)
     except OSError as error:
         shutil.rmtree(building, ignore_errors=True)
-        if _is_full(error):
+        if is_full(error):
             raise disk_full(folder) from error
         raise RunDirectoryError(f"{target} cannot be written", why=str(error)) from error
     except FeinschliffError:
@@ -119,6 +121,15 @@ def save(folder: Path, state: TrainState, tensors: dict[str, Tensor], keep: int)
 def complete(folder: Path) -> list[Path]:
     """Complete checkpoints, oldest first."""
     return sorted(path for path in folder.glob("step-*") if (path / "state.json").exists()) if folder.exists() else []
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove what a killed process left half written; it would take up the disk until the run ends."""
+    for path in folder.glob(".*.tmp"):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def load_state(checkpoint: Path) -> TrainState:

@@ -6,6 +6,7 @@ Knows no task, no method and no file but the checkpoint folder it is given.
 from __future__ import annotations
 
 import math
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ from feinschliff.engine.events import CheckpointSaved, Evaluated, Event, RunEnde
 from feinschliff.engine.schedules import factor
 from feinschliff.engine.seeds import seed_step
 from feinschliff.engine.step import Learner, train_step
-from feinschliff.errors import FeinschliffError, Interrupted
+from feinschliff.errors import Interrupted, RunDirectoryError
 from feinschliff.results.training import CurvePoint
 
 CHECKPOINT_SECONDS = 60.0
@@ -103,11 +104,12 @@ def fit(run: Fit) -> Iterator[Event]:
         if state.step % run.evaluation_steps == 0 or state.step == run.total_steps or out_of_time:
             yield _evaluate(run)
             state.stopped_early = out_of_time or _patience_spent(run)
-        if run.save_state and (_checkpoint_due(run, saved_at, save_seconds) or run.stop_requested()):
+        stop = run.stop_requested()  # asked once: a signal between two questions must not end a run unsaved
+        if run.save_state and (stop or _checkpoint_due(run, saved_at, save_seconds)):
             saved_at = time.perf_counter()
             yield CheckpointSaved(step=state.step, path=str(save(run)))
             save_seconds = time.perf_counter() - saved_at
-        if run.stop_requested():
+        if stop:
             raise Interrupted("stopped", remedy="start the same command again: it goes on where it was")
     yield RunEnded(step=state.step, seconds=state.seconds)
 
@@ -176,11 +178,16 @@ def save(run: Fit) -> Path:
 
 
 def resume(run: Fit) -> int | None:
-    """Load the newest complete checkpoint into ``run``; its step, or None where there is none."""
+    """Load the newest readable checkpoint into ``run``; its step, or None where there is none.
+
+    Damaged ones are removed, or the next save would count them among the newest and remove good ones.
+    """
+    checkpoint.remove_unfinished(run.checkpoints)
     for folder in reversed(checkpoint.complete(run.checkpoints)):
         try:
             state, tensors = checkpoint.load(folder)
-        except FeinschliffError:
+        except RunDirectoryError:
+            shutil.rmtree(folder, ignore_errors=True)
             continue
         run.state = state
         run.learner.masters.load(_part(tensors, "weight:"))

@@ -55,9 +55,7 @@ class MasterWeights:
         for parameter in self.working:
             same = parameter.dtype == torch.float32
             self.masters.append(parameter if same else nn.Parameter(originals[id(parameter)].float()))
-        self._pairs = [
-            (m, w) for m, w in zip(self.masters, self.working, strict=True) if m.data_ptr() != w.data_ptr()
-        ]
+        self._pairs = [(m, w) for m, w in zip(self.masters, self.working, strict=True) if m.data_ptr() != w.data_ptr()]
 
     def collect_gradients(self) -> None:
         """Move the gradients of one backward pass to the masters, adding in fp32."""

@@ -37,9 +37,11 @@ def check(learner: Learner, seed: int, expected_loss: float) -> Preflight:
     Raises:
         PreflightError: a row has no target, the loss is not a number or far above ``expected_loss``, or memory is short.
     """
-    if len(learner.targets) != len(learner.table) or not bool(torch.isfinite(learner.targets.float()).all()):
+    targets = learner.targets
+    usable = 0 if targets is None else int(torch.isfinite(targets.float()).reshape(len(targets), -1).all(1).sum())
+    if usable != len(learner.table):
         raise PreflightError(
-            f"{len(learner.table)} training rows but {len(learner.targets)} usable targets",
+            f"{len(learner.table)} training rows but {usable} usable targets",
             remedy="run `feinschliff data check` on the file",
         )
     size = learner.training.global_batch_rows

@@ -23,7 +23,7 @@ class Learner:
     network: Any
     objective: Objective
     table: TokenTable
-    targets: Tensor
+    targets: Tensor | None
     masters: MasterWeights
     optimizer: GroupedAdamW
     training: TrainingConfig

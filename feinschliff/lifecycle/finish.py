@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
 from feinschliff.data.examples import Splits
+from feinschliff.engine.checkpoint import is_full, sync
 from feinschliff.errors import RunDirectoryError
 from feinschliff.lifecycle.prepare import Prepared
 from feinschliff.models.live_embedding import LiveEmbedding
@@ -28,6 +30,18 @@ def weights_hash(weights: dict[str, Tensor]) -> str:
     for name in sorted(weights):
         digest.update(name.encode())
         digest.update(weights[name].contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def fingerprint(prepared: Prepared, model: ResolvedModel) -> str:
+    """SHA-256 over everything a run's weights follow from: settings, base weights, tokens and targets of both sets."""
+    config = prepared.config
+    settings = config.model_dump(mode="json", include={"model", "task", "method", "training", "seed"})
+    digest = hashlib.sha256(json.dumps([settings, model.weights_sha256, prepared.precision], sort_keys=True).encode())
+    learner, validation = prepared.learner, prepared.validation
+    for table, targets in ((learner.table, learner.targets), (validation.table, validation.targets)):
+        for array in (table.ids, table.offsets, table.segments, None if targets is None else targets.numpy()):
+            digest.update(b"-" if array is None else array.tobytes())
     return digest.hexdigest()
 
 
@@ -68,6 +82,7 @@ def export_best(prepared: Prepared, best: Path, model: ResolvedModel, splits: Sp
         ResourceError: the disk is full; the checkpoints are intact.
     """
     weights = whole_weights(prepared, load_file(best), model)
+    prepared.task.loaded.tokenizer.model_max_length = prepared.max_length_tokens  # `pipeline` cuts where training did
     building = directory.path / ".model.tmp"
     try:
         shutil.rmtree(building, ignore_errors=True)
@@ -87,11 +102,13 @@ def export_best(prepared: Prepared, best: Path, model: ResolvedModel, splits: Sp
             label_separator=splits.columns.label_separator,
         )
         (building / FACTS).write_text(json.dumps(facts.to_dict(), indent=2, ensure_ascii=False), encoding="utf-8")
+        for file in (*building.iterdir(), building):
+            sync(file)
         if directory.model.exists():
             shutil.rmtree(directory.model)
         os.replace(building, directory.model)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         shutil.rmtree(building, ignore_errors=True)
-        if error.errno in (27, 28, 122):
+        if is_full(error):
             raise disk_full(directory.path) from error
         raise RunDirectoryError(f"{directory.model} cannot be written", why=str(error)) from error

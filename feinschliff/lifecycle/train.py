@@ -9,7 +9,6 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Protocol
 
 from safetensors.torch import load_file
@@ -20,7 +19,7 @@ from feinschliff.data.examples import Splits
 from feinschliff.data.load import load_splits
 from feinschliff.engine import loop, preflight
 from feinschliff.engine.events import Announced, Event
-from feinschliff.errors import DataError, FeinschliffError, Fault, Interrupted, RunDirectoryError
+from feinschliff.errors import Fault, Interrupted, RunDirectoryError
 from feinschliff.lifecycle import finish, held_out, interrupts
 from feinschliff.lifecycle.prepare import Prepared, prepare
 from feinschliff.models.sources import ResolvedModel, resolve_model
@@ -47,6 +46,8 @@ class RunContext:
     max_seconds: float | None = None
     save_state: bool = True
     export: bool = True
+    start_over: bool = False
+    """Discard the checkpoints of a run with other settings instead of refusing."""
     notes: list[str] = field(default_factory=list)
 
     def tell(self, event: Event) -> None:
@@ -75,20 +76,21 @@ def train(config: RunConfig, origins: list[Origin], *, observers: Sequence[Obser
         context = RunContext(directory, observers)
         if directory.training.exists():
             context.announce(f"{directory.path} is already finished; nothing was trained again")
-            return TrainingResult.model_validate(read_json(directory.training))
-        splits = load_splits(config.data, config.seed)
-        for message in splits.announcements:
-            context.announce(message)
-        held_out.write(directory, splits)
-        model = resolve_model(config.model.source)
-        for message in model.announcements:
-            context.announce(message)
-        result = run(config, splits, model, context, stop)
+            result = TrainingResult.model_validate(read_json(directory.training))
+        else:
+            splits = load_splits(config.data, config.seed)
+            for message in splits.announcements:
+                context.announce(message)
+            held_out.write(directory, splits)
+            model = resolve_model(config.model.source)
+            for message in model.announcements:
+                context.announce(message)
+            result = run(config, splits, model, context, stop)
         index.finish_run(directory, "finished", {"metric": result.metric, "value": result.best_metric})
         return result
 
 
-class recorded:  # noqa: N801
+class recorded:
     """Context that notes in the run's state file how the verb ended."""
 
     def __init__(self, directory: RunDirectory, verb: str) -> None:
@@ -156,6 +158,9 @@ def run(
         announce=context.announce,
     )
     try:
+        fingerprint = finish.fingerprint(prepared, model)
+        if facts.get("fingerprint", fingerprint) != fingerprint:
+            _start_over_or_refuse(context)
         fit = _fit(prepared, context, stop)
         resumed = loop.resume(fit) if context.save_state else None
         if resumed is None:
@@ -163,6 +168,7 @@ def run(
             seconds = checked.seconds_per_token * float(prepared.learner.table.lengths.sum())
             facts = {
                 "precision": prepared.precision,
+                "fingerprint": fingerprint,
                 "first_loss": checked.first_loss,
                 "forecast_seconds": seconds * fit.total_steps / fit.steps_per_epoch,
             }
@@ -186,6 +192,20 @@ def run(
         prepared.close()
 
 
+def _start_over_or_refuse(context: RunContext) -> None:
+    """Going on from a checkpoint of other rows, another base or other settings would mix two runs."""
+    directory = context.directory
+    if not context.start_over:
+        raise RunDirectoryError(
+            f"{directory.path} was begun with other rows or another base model",
+            where="output_dir",
+            why="going on would mix two runs",
+            remedy="give back what it was begun with, or choose another --output-dir",
+        )
+    context.announce("the time left allows another recipe than before the interruption: training starts anew")
+    shutil.rmtree(directory.checkpoints, ignore_errors=True)
+
+
 def _fit(prepared: Prepared, context: RunContext, stop: Callable[[], bool]) -> loop.Fit:
     return loop.Fit(
         learner=prepared.learner,
@@ -204,7 +224,9 @@ def _result(
     prepared: Prepared, fit: loop.Fit, context: RunContext, facts: dict[str, Any], resumed: int | None
 ) -> TrainingResult:
     state, learner = fit.state, prepared.learner
-    rows = min(state.step * learner.training.global_batch_rows, round(state.step / fit.steps_per_epoch * len(learner.table)))
+    rows = min(
+        state.step * learner.training.global_batch_rows, round(state.step / fit.steps_per_epoch * len(learner.table))
+    )
     forecast = facts.get("forecast_seconds")
     return TrainingResult(
         method=prepared.config.method.type,

@@ -143,15 +143,13 @@ def _trial(
         search.context.announce(f"trial: {recipe.name} ({recipe.why})")
         directory.path.mkdir(parents=True, exist_ok=True)
         context = RunContext(
-            directory, search.context.observers, max_seconds=seconds, save_state=keep, export=keep
+            directory, search.context.observers, max_seconds=seconds, save_state=keep, export=keep, start_over=True
         )
         result = run(config, splits, search.model, context, search.stop)
         shutil.rmtree(directory.checkpoints, ignore_errors=True)
         write_json(done, {"key": key, "result": result.model_dump(mode="json")})
     note = f"{result.rows} rows, {result.epochs:.1f} epochs"
-    trial = CandidateTrial(
-        recipe=recipe.name, validation_metric=result.best_metric, seconds=result.seconds, note=note
-    )
+    trial = CandidateTrial(recipe=recipe.name, validation_metric=result.best_metric, seconds=result.seconds, note=note)
     return result, trial
 
 

@@ -78,10 +78,12 @@ def tune(
     begin = time.perf_counter()
     with directory.locked(), recorded(directory, "tune"), interrupts.flag() as stop:
         claim(directory, config, origins)
-        context = RunContext(directory, observers)
+        context = RunContext(directory, observers, start_over=True)
         if directory.result.exists():
             context.announce(f"{directory.path} is already finished; this is its result")
-            return TuneResult.model_validate(read_json(directory.result))
+            result = TuneResult.model_validate(read_json(directory.result))
+            _note_finished(directory, result)
+            return result
         budget = DEFAULT_BUDGET_SECONDS if budget_seconds is None else budget_seconds
         context.announce(f"budget {budget:.0f} s: " + ("default" if budget_seconds is None else "as asked"))
         splits = load_splits(config.data, config.seed)
@@ -101,6 +103,10 @@ def finish(directory: RunDirectory, result: TuneResult) -> None:
     """Write report, result and state."""
     write_report(result, directory.path)
     write_json(directory.result, result.model_dump(mode="json"))
+    _note_finished(directory, result)
+
+
+def _note_finished(directory: RunDirectory, result: TuneResult) -> None:
     measure = result.test[result.metric]
     facts = {"metric": result.metric, "value": measure.value, "verdict": result.verdict, "seconds": result.seconds}
     index.finish_run(directory, "finished", facts)
@@ -179,7 +185,9 @@ def _decided(scores: Any, inputs: Inputs, baseline: Baseline) -> Any:
     return scores.argmax(1)
 
 
-def _judge_baseline(inputs: Inputs, frozen: FrozenEncoder, baseline: Baseline, rows: list[Any]) -> tuple[Any, EvaluationResult]:
+def _judge_baseline(
+    inputs: Inputs, frozen: FrozenEncoder, baseline: Baseline, rows: list[Any]
+) -> tuple[Any, EvaluationResult]:
     scores = baseline.probabilities(frozen.features(rows))
     decisions = _decided(scores, inputs, baseline)
     metric, _ = deciding_metric(inputs.config, inputs.splits)
@@ -237,7 +245,11 @@ def _judged(
         forecast_seconds=forecast,
         actual_seconds=seconds,
         machine=f"{platform.machine()}, {psutil.cpu_count()} cores, {psutil.virtual_memory().total / 2**30:.0f} GiB",
-        versions={"feinschliff": __version__, "python": platform.python_version(), **{name: version(name) for name in LIBRARIES}},
+        versions={
+            "feinschliff": __version__,
+            "python": platform.python_version(),
+            **{name: version(name) for name in LIBRARIES},
+        },
     )
     result = TuneResult(
         verdict=said.verdict,
@@ -246,7 +258,10 @@ def _judged(
         baselines={name: judgement.metrics for name, (_, judgement) in judged.items()},
         difference=said.difference,
         rows=RowCounts(
-            train=len(splits.train), validation=len(splits.validation), test=len(splits.test), dropped=len(splits.dropped)
+            train=len(splits.train),
+            validation=len(splits.validation),
+            test=len(splits.test),
+            dropped=len(splits.dropped),
         ),
         recipe=choice.recipe.name,
         seconds=seconds,

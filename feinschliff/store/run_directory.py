@@ -48,7 +48,8 @@ class RunDirectory:
         if self.path.exists() and not self.path.is_dir():
             raise RunDirectoryError(f"{self.path} is a file, not a directory", where="output_dir", remedy=remedy)
         if self.path.is_dir() and not self.state.exists():
-            foreign = [name for name in os.listdir(self.path) if name != self.lock.name]
+            ours = (self.lock.name, f".{self.state.name}.")  # all that a process killed at its start can leave
+            foreign = [name for name in os.listdir(self.path) if not name.startswith(ours)]
             if foreign:
                 raise RunDirectoryError(
                     f"{self.path} is not empty and is not a run",
@@ -114,7 +115,7 @@ def write_bytes(path: Path, content: bytes) -> None:
         os.replace(temporary, path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise disk_full(path) from error
         raise RunDirectoryError(f"{path} cannot be written", why=error.strerror or str(error)) from error
 
