@@ -202,9 +202,9 @@ def _find_target(candidates: list[_Content]) -> str | None:
     parts = [content for content in parts if content.can_be_label and not content.is_text]
     if len(parts) == 1:
         return parts[0].name
-    unknown = [content for content in candidates if _plain(content.name) not in KNOWN_NAMES]
+    possible = [content for content in candidates if _plain(content.name) not in _OTHER_NAMES]
     fitting = [
-        content for content in unknown if content.can_be_label and not content.is_text and content.num_distinct > 1
+        content for content in possible if content.can_be_label and not content.is_text and content.num_distinct > 1
     ]
     fitting = [content for content in fitting if not re.search(r"(^|_)(id|idx|index)$", _plain(content.name))]
     if len(fitting) == 1 or (fitting and all(content.name.startswith("column_") for content in fitting)):

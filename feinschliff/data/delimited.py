@@ -237,7 +237,7 @@ def checked_lines(lines: Iterable[str], encoding: str, name: str, faults: FaultL
             found = _INVALID.findall(line)
             shown = " ".join(f"0x{digits.upper()}" for digits in found[:3])
             faults.add(f"bytes that are not {encoding}: {shown}", at(name, number), None,
-                       "mend the line, or name the encoding: --data.encoding cp1252 (data check: --encoding cp1252)")  # fmt: skip
+                       "mend it, or name the encoding: --data.encoding cp1252 (data check: --encoding)")  # fmt: skip
         if "\0" in line:
             faults.add("a NUL byte", at(name, number), None, "remove it")
             line = line.replace("\0", "")

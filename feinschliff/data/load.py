@@ -174,13 +174,15 @@ def _clean_and_cluster(pool: list[Example], splits: Splits, config: DataConfig) 
         members[int(found.representative[row])].append(row)
     neighbours = found.neighbours() if held_out else {}
     kept: list[int] = []
+    repeating = 0
     for row, example in enumerate(pool):
         own = int(found.representative[row])
         twin = next(iter(members.get(own, [])), None)
         near = (other for one in neighbours.get(own, []) for other in members.get(one, []))
         near_twin = next((other for other in near if set(together[other].labels) == set(example.labels)), None)
-        if twin is None and near_twin is None:
+        if (twin is None and near_twin is None) or config.held_out_duplicates == "keep":
             kept.append(row)
+            repeating += twin is not None or near_twin is not None
             continue
         kind, other = ("duplicate", twin) if twin is not None else ("near duplicate", near_twin)
         place = _place(together[other if other is not None else 0])
@@ -189,6 +191,8 @@ def _clean_and_cluster(pool: list[Example], splits: Splits, config: DataConfig) 
         counts = count_reasons(splits.dropped[len(splits.dropped) - (len(pool) - len(kept)) :])
         said = ", ".join(f"{count:,} {reason}" for reason, count in counts.items())
         splits.announcements.append(f"training rows dropped that would give the held-out rows away: {said}")
+    if repeating:
+        splits.announcements.append(f"{repeating:,} training rows repeat held-out rows and were kept, as asked")
     splits.train = [pool[row] for row in kept]
     return found.clusters()[kept]
 

@@ -51,6 +51,13 @@ def test_by_content() -> None:
     assert (found.text, found.target) == (["what they wrote"], "kind")
 
 
+def test_a_text_name_can_carry_labels() -> None:
+    found = find({"question": TEXTS, "subject": ["law", "biology"] * 10})
+    assert (found.text, found.target) == (["question"], "subject")
+    found = find({"subject": [f"ticket about thing {n}" for n in range(20)], "body": TEXTS, "label": ["a", "b"] * 10})
+    assert (found.text, found.target) == (["body"], "label")
+
+
 def test_several_labels() -> None:
     cells = ["4,27", "4", "27", "1,4", "1", "1,27", "27", "4", "1", "4"] * 2
     found = find({"column_1": TEXTS, "column_2": cells, "column_3": [f"ee{n}x" for n in range(20)]})
