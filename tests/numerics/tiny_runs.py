@@ -1,0 +1,117 @@
+"""Small runs for tests: made-up rows, a configuration, a run in memory, and the loop over it. Knows no test."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from feinschliff.config.run import RunConfig
+from feinschliff.data.examples import Example, Place, Splits
+from feinschliff.engine import loop
+from feinschliff.engine.events import Event
+from feinschliff.lifecycle.finish import weights_hash
+from feinschliff.lifecycle.prepare import Prepared, prepare
+from feinschliff.models.sources import ResolvedModel
+from feinschliff.results.data import ColumnsFound
+from tests.conftest import TINY_TEXT
+
+KINDS = {
+    "delivery": "parcel delivery late lost broken",
+    "film": "movie film good bad great",
+    "money": "refund money account transfer payment",
+}
+METHODS: dict[str, dict[str, Any]] = {
+    "full": {"type": "full"},
+    "frozen_layers": {"type": "frozen_layers", "trained_layers": 1},
+    "lora": {"type": "lora", "rank": 4},
+}
+
+
+def examples(num_rows: int, seed: int, kind: str = "single", longest: int = 12) -> list[Example]:
+    """Rows of ``kind`` single, multi (up to two labels) or pair; a label's word stands somewhere in each text."""
+    rng, filler, rows = random.Random(seed), TINY_TEXT.split()[:30], []
+    for row in range(num_rows):
+        labels = tuple(sorted(rng.sample(sorted(KINDS), rng.randint(0, 2)))) if kind == "multi" else ()
+        labels = labels or (() if kind == "multi" else (sorted(KINDS)[row % len(KINDS)],))
+        words = [rng.choice(KINDS[label].split()) for label in labels] + rng.choices(filler, k=rng.randint(1, longest))
+        rng.shuffle(words)
+        texts = (" ".join(words), " ".join(rng.choices(filler, k=rng.randint(1, 6)))) if kind == "pair" else ()
+        rows.append(Example(texts or (" ".join(words),), labels, Place("made-up", row + 1)))
+    return rows
+
+
+def made_splits(num_train: int = 48, num_validation: int = 24, kind: str = "single", longest: int = 12) -> Splits:
+    """Training and validation rows."""
+    columns = ColumnsFound(
+        text=["text", "other"] if kind == "pair" else ["text"],
+        target="label",
+        kind="multi_label" if kind == "multi" else "single_label",
+    )
+    return Splits(
+        examples(num_train, 1, kind, longest), examples(num_validation, 2, kind, longest), [], columns, sorted(KINDS)
+    )
+
+
+def made_config(folder: Path, output_dir: Path, **changes: Any) -> RunConfig:
+    """fp32, one thread, eight rows a step; ``changes`` are fields of the training part, or whole parts."""
+    parts = {name: changes.pop(name) for name in ("method", "model", "data", "evaluation", "seed") if name in changes}
+    training = {
+        "precision": "fp32",
+        "num_threads": 1,
+        "global_batch_rows": 8,
+        "epochs": 2.0,
+        "learning_rate": 1e-3,
+        "head_learning_rate_multiplier": 5.0,
+        **changes,
+    }
+    model = {"source": str(folder), **parts.pop("model", {})}
+    return RunConfig.model_validate({"model": model, "training": training, "output_dir": str(output_dir), **parts})
+
+
+def resolved(folder: Path) -> ResolvedModel:
+    """A folder taken as it is."""
+    return ResolvedModel(folder, folder.name, "folder", None, None, weights_sha256=folder.name)
+
+
+def made_run(folder: Path, path: Path, splits: Splits | None = None, **changes: Any) -> Prepared:
+    """A run in memory, ready for its first step."""
+    return prepare(made_config(folder, path, **changes), splits or made_splits(), resolved(folder), path)
+
+
+def made_fit(prepared: Prepared, path: Path, **controls: Any) -> loop.Fit:
+    """The loop's object for a run."""
+    return loop.Fit(
+        learner=prepared.learner,
+        seed=prepared.config.seed,
+        metric=prepared.metric,
+        validate=prepared.validate,
+        checkpoints=path / "checkpoints",
+        **controls,
+    )
+
+
+def train_to_end(folder: Path, path: Path, splits: Splits | None = None, **changes: Any) -> loop.Fit:
+    """A whole run without stop."""
+    fit = made_fit(made_run(folder, path, splits, **changes), path)
+    events: list[Event] = list(loop.fit(fit))
+    assert events
+    return fit
+
+
+def weights_of(fit: loop.Fit) -> dict[str, torch.Tensor]:
+    """Copies of all trained weights."""
+    return {name: value.clone() for name, value in fit.learner.masters.named().items()}
+
+
+def hash_of(fit: loop.Fit) -> str:
+    """Hash of all trained weights as they are now."""
+    return weights_hash(fit.learner.masters.named())
+
+
+def largest_difference(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> float:
+    """Over all weights; the names must be equal."""
+    assert first.keys() == second.keys()
+    return max(float((first[name] - second[name]).abs().max()) for name in first)
