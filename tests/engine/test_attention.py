@@ -1,0 +1,118 @@
+"""Packed attention against torch's own on padded rows, forward and backward, and its dropout."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from feinschliff.engine import attention
+from feinschliff.engine.batching import group_by_length
+
+HEADS, WIDTH = 4, 8
+LENGTHS = {
+    "one row": [5],
+    "equal rows": [6, 6, 6],
+    "padded": [2, 3, 3, 5, 9],
+    "several groups": [2] * 3 + [40] * 2 + [60, 61, 150],
+    "long rows": [3, 150, 170, 200],  # the fused kernel's path
+}
+
+
+def make_inputs(lengths: list[int], dtype: torch.dtype = torch.float32) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    shape = (1, HEADS, sum(lengths), WIDTH)
+    return [torch.randn(shape, generator=generator).to(dtype).requires_grad_() for _ in range(3)]
+
+
+def packed(inputs: list[Tensor], lengths: list[int], dropout: float = 0.0) -> Tensor:
+    groups = group_by_length(lengths)
+    out, _ = attention.packed_attention(nn.Identity(), *inputs, None, dropout=dropout, packed_groups=groups)
+    return out
+
+
+def row_by_row(inputs: list[Tensor], lengths: list[int]) -> Tensor:
+    """torch's kernel on one padded batch with a mask, then only the real tokens: [1, T, H, D]."""
+    starts = torch.tensor([0, *lengths]).cumsum(0)[:-1].tolist()
+    padded = [
+        torch.stack([F.pad(x[0, :, s : s + n], (0, 0, 0, max(lengths) - n)) for s, n in zip(starts, lengths, strict=True)])
+        for x in inputs
+    ]
+    real = torch.arange(max(lengths))[None] < torch.tensor(lengths)[:, None]
+    out = F.scaled_dot_product_attention(*padded, attn_mask=real[:, None, None])
+    return out.transpose(1, 2)[real][None]
+
+
+@pytest.mark.parametrize("lengths", LENGTHS.values(), ids=list(LENGTHS))
+def test_equals_torch_forward_and_backward(lengths: list[int]) -> None:
+    ours, theirs = make_inputs(lengths), make_inputs(lengths)
+    weight = torch.randn(1, sum(lengths), HEADS, WIDTH, generator=torch.Generator().manual_seed(2))
+    out, expected = packed(ours, lengths), row_by_row(theirs, lengths)
+    torch.testing.assert_close(out, expected, rtol=1e-5, atol=1e-6)
+    (out * weight).sum().backward()
+    (expected * weight).sum().backward()
+    for mine, other in zip(ours, theirs, strict=True):
+        assert mine.grad is not None
+        torch.testing.assert_close(mine.grad, other.grad, rtol=1e-4, atol=1e-6)
+
+
+def test_groups_with_and_without_padding_both_occur() -> None:
+    groups = group_by_length(LENGTHS["several groups"])
+    assert {group.index is None for group in groups} == {True, False}
+    assert [groups[0].start, groups[-1].stop] == [0, sum(LENGTHS["several groups"])]
+    assert all(before.stop == after.start for before, after in zip(groups, groups[1:], strict=False))
+
+
+def test_a_row_never_sees_another() -> None:
+    lengths = LENGTHS["padded"]
+    inputs = make_inputs(lengths)
+    before = packed(inputs, lengths).detach().clone()
+    with torch.no_grad():
+        for x in inputs:
+            x[:, :, -9:] += 100.0  # the last row
+    after = packed(inputs, lengths).detach()
+    assert torch.equal(after[:, :-9], before[:, :-9])
+    assert not torch.allclose(after[:, -9:], before[:, -9:])
+
+
+@pytest.mark.parametrize("lengths", [LENGTHS["padded"], LENGTHS["long rows"]], ids=["written out", "fused"])
+def test_dropout_follows_the_seed(lengths: list[int]) -> None:
+    inputs, outs = make_inputs(lengths), []
+    for seed in (3, 3, 4):
+        torch.manual_seed(seed)
+        outs.append(packed(inputs, lengths, dropout=0.5).detach())
+    assert torch.equal(outs[0], outs[1])
+    assert not torch.equal(outs[0], outs[2])
+
+
+def test_dropout_keeps_the_mean_and_has_the_gradient_of_what_it_computed() -> None:
+    lengths = [2, 3, 5]
+    inputs = make_inputs(lengths)
+    torch.manual_seed(0)
+    mean = torch.stack([packed(inputs, lengths, dropout=0.3).detach() for _ in range(3000)]).mean(0)
+    torch.testing.assert_close(mean, packed(inputs, lengths).detach(), rtol=0.0, atol=0.08)
+
+    def seeded(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        torch.manual_seed(5)
+        return packed([q, k, v], lengths, dropout=0.3)
+
+    direction = [torch.randn(x.shape, generator=torch.Generator().manual_seed(7)) for x in inputs]
+    seeded(*inputs).sum().backward()
+    analytic = sum(float((x.grad * d).sum()) for x, d in zip(inputs, direction, strict=True) if x.grad is not None)
+    with torch.no_grad():
+        up, down = (seeded(*(x + e * d for x, d in zip(inputs, direction, strict=True))).sum() for e in (1e-2, -1e-2))
+    assert analytic == pytest.approx(float(up - down) / 2e-2, rel=1e-2)
+
+
+def test_bf16_is_close_to_fp32() -> None:
+    lengths = LENGTHS["padded"]
+    out = packed(make_inputs(lengths, torch.bfloat16), lengths)
+    assert out.dtype == torch.bfloat16
+    torch.testing.assert_close(out.float(), packed(make_inputs(lengths), lengths), rtol=0.0, atol=0.03)
+
+
+def test_without_groups_it_is_plain_attention() -> None:
+    inputs = make_inputs([7])
+    out, _ = attention.packed_attention(nn.Identity(), *inputs, None)
+    torch.testing.assert_close(out, F.scaled_dot_product_attention(*inputs).transpose(1, 2))

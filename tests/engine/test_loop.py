@@ -1,0 +1,141 @@
+"""What controls training: early stopping, the best weights, steps and epochs, and what a stop leaves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file
+
+from feinschliff.engine import loop
+from feinschliff.engine.events import CheckpointSaved, Evaluated, RunEnded, StepEnded
+from feinschliff.engine.scoring import mean_loss
+from feinschliff.engine.contracts import LossOutput
+from feinschliff.errors import Interrupted
+from tests.numerics.tiny_runs import hash_of, largest_difference, made_fit, made_run, weights_of
+
+
+def scripted(folder: Path, path: Path, metrics: list[float], **changes: Any) -> tuple[loop.Fit, list[dict[str, Any]]]:
+    """A fit whose validations give ``metrics``; the weights at each."""
+    fit = made_fit(made_run(folder, path, **changes), path)
+    seen: list[dict[str, Any]] = []
+
+    def validate() -> tuple[float, float]:
+        seen.append(weights_of(fit))
+        return 0.5, metrics[len(seen) - 1]
+
+    fit.validate = validate
+    return fit, seen
+
+
+def test_early_stopping_keeps_the_best_weights(tiny_bert: Path, tmp_path: Path) -> None:
+    fit, seen = scripted(tiny_bert, tmp_path, [0.3, 0.6, 0.6, 0.5, 0.9], epochs=5, early_stopping_patience=2)
+    events = list(loop.fit(fit))
+    evaluated = [event for event in events if isinstance(event, Evaluated)]
+    assert [event.best for event in evaluated] == [True, True, False, False]
+    assert isinstance(events[-1], RunEnded)
+    assert (fit.state.step, fit.state.best_step, fit.state.best_metric) == (24, 12, 0.6)
+    assert fit.state.stopped_early
+    kept = load_file(loop.best_file(fit))
+    assert largest_difference(kept, seen[1]) == 0.0
+    assert largest_difference(kept, weights_of(fit)) > 0.0
+
+
+def test_without_patience_it_runs_to_the_end(tiny_bert: Path, tmp_path: Path) -> None:
+    metrics = [0.9, 0.1, 0.1, 0.1, 0.1]
+    fit, _ = scripted(tiny_bert, tmp_path, metrics, epochs=5, early_stopping_patience=None)
+    list(loop.fit(fit))
+    assert (fit.state.step, fit.state.best_step, fit.state.stopped_early) == (30, 6, False)
+
+
+def test_steps_epochs_and_what_events_say(tiny_bert: Path, tmp_path: Path) -> None:
+    fit = made_fit(made_run(tiny_bert, tmp_path, epochs=1.5, global_batch_rows=20, evaluations_per_epoch=3), tmp_path)
+    steps = [event for event in loop.fit(fit) if isinstance(event, StepEnded)]
+    assert [event.rows for event in steps] == [20, 20, 8, 20, 20]
+    assert [event.step for event in steps] == [1, 2, 3, 4, 5]
+    assert {event.total_steps for event in steps} == {5}
+    assert steps[2].epoch == pytest.approx(1.0)
+    assert sum(event.tokens for event in steps[:3]) == len(fit.learner.table.ids)
+    assert [point.step for point in fit.state.curve] == [1, 2, 3, 4, 5]
+    assert fit.state.tokens == sum(event.tokens for event in steps)
+
+
+def test_max_steps_bounds_the_run(tiny_bert: Path, tmp_path: Path) -> None:
+    fit = made_fit(made_run(tiny_bert, tmp_path, max_steps=2), tmp_path)
+    list(loop.fit(fit))
+    assert fit.state.step == 2
+    assert len(fit.state.curve) == 1
+
+
+def test_a_time_limit_ends_in_good_order(tiny_bert: Path, tmp_path: Path) -> None:
+    fit = made_fit(made_run(tiny_bert, tmp_path), tmp_path, max_seconds=0.0)
+    list(loop.fit(fit))
+    assert fit.state.step == 1
+    assert fit.state.best_step == 1
+    assert fit.state.stopped_early
+
+
+def test_a_stop_is_saved_even_if_it_comes_between_two_questions(tiny_bert: Path, tmp_path: Path) -> None:
+    fit = made_fit(made_run(tiny_bert, tmp_path, checkpoint_every_steps=100), tmp_path)
+    answers = iter([False, True, True, True])
+    fit.stop_requested = lambda: next(answers)
+    events = []
+    with pytest.raises(Interrupted):
+        events.extend(iter(loop.fit(fit)))
+    assert (fit.checkpoints / f"step-{fit.state.step:08d}" / "state.json").exists()
+
+
+def test_checkpoints_by_steps_and_how_many_stay(tiny_bert: Path, tmp_path: Path) -> None:
+    prepared = made_run(tiny_bert, tmp_path, epochs=2.0, checkpoint_every_steps=2, keep_checkpoints=3)
+    fit = made_fit(prepared, tmp_path)
+    saved = [event.step for event in loop.fit(fit) if isinstance(event, CheckpointSaved)]
+    assert saved == [2, 4, 6, 8, 10, 12]
+    names = sorted(path.name for path in fit.checkpoints.iterdir() if path.name.startswith("step"))
+    assert names == ["step-00000008", "step-00000010", "step-00000012"]
+    assert [path for path in fit.checkpoints.iterdir() if path.name.startswith(".")] == []
+
+
+def test_without_state_nothing_but_the_best_weights_is_written(tiny_bert: Path, tmp_path: Path) -> None:
+    fit = made_fit(made_run(tiny_bert, tmp_path, checkpoint_every_steps=1), tmp_path, save_state=False)
+    list(loop.fit(fit))
+    assert all(path.name.startswith("best-") for path in fit.checkpoints.iterdir())
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.4])
+def test_label_smoothing_is_torchs_in_training_and_off_in_scoring(
+    tiny_bert: Path, tmp_path: Path, smoothing: float
+) -> None:
+    prepared = made_run(tiny_bert, tmp_path, label_smoothing=smoothing)
+    from feinschliff.engine.batching import collate, epoch_order
+
+    batch = collate(prepared.learner.table, epoch_order(48, 0, 0)[:8], prepared.learner.targets)
+    network = prepared.network.train()
+    out: LossOutput = prepared.task.loss(network, batch)
+    logits = network(batch)
+    expected = F.cross_entropy(logits, batch.targets, reduction="sum", label_smoothing=smoothing)
+    assert float(out.loss_sum) == pytest.approx(float(expected))
+    assert out.num_targets == 8
+    plain = F.cross_entropy(logits, batch.targets, reduction="mean")
+    assert float(prepared.task.loss(network.eval(), batch).loss_sum) / 8 == pytest.approx(float(plain))
+    probabilities = prepared.task.predict(network, batch).detach()
+    assert mean_loss(probabilities.numpy(), batch.targets) == pytest.approx(float(plain), rel=1e-5)
+
+
+def test_mean_loss_of_several_labels_is_torchs() -> None:
+    logits = torch.tensor([[0.3, -2.0, 5.0], [1.0, 0.0, -1.0]])
+    goal = torch.tensor([[1.0, 0.0, 1.0], [0.0, 0.0, 1.0]])
+    expected = float(F.binary_cross_entropy_with_logits(logits, goal))
+    assert mean_loss(torch.sigmoid(logits).numpy(), goal) == pytest.approx(expected, rel=1e-5)
+
+
+def test_same_seed_same_bits_other_seed_other_bits(tiny_bert: Path, tmp_path: Path) -> None:
+    hashes = []
+    for number, seed in enumerate((0, 0, 1)):
+        fit = made_fit(made_run(tiny_bert, tmp_path, seed=seed, model={"dropout": 0.1}), tmp_path / str(number))
+        list(loop.fit(fit))
+        hashes.append(hash_of(fit))
+    assert hashes[0] == hashes[1]
+    assert hashes[0] != hashes[2]
