@@ -58,7 +58,7 @@ def cache_key(network: Any, stage: PrefixStage, table: TokenTable) -> str:
     for name in stage.parameter_names:
         parameter = named[name].detach()
         digest.update(f"{name}:{parameter.dtype}:{tuple(parameter.shape)}".encode())
-        digest.update(parameter.contiguous().view(torch.uint8).numpy().tobytes())
+        digest.update(parameter.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     for array in (table.ids, table.offsets, table.segments):
         digest.update(b"-" if array is None else array.tobytes())
     return digest.hexdigest()

@@ -1,0 +1,112 @@
+"""Any task goes with any method: every pair that the registry finds keeps the same promises."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from feinschliff import registry
+from feinschliff.config.run import RunConfig
+from feinschliff.data.examples import Splits
+from feinschliff.engine import loop
+from feinschliff.engine.batching import collate
+from feinschliff.engine.events import StepEnded
+from feinschliff.lifecycle.finish import whole_weights
+from feinschliff.lifecycle.prepare import Prepared, prepare
+from tests.numerics.tiny_runs import made_config, made_fit, made_splits, resolved
+
+PAIRS = [(task, method) for task in registry.names("task") for method in registry.names("method")]
+ROWS = {"text_classification": ("single", "multi", "pair")}
+"""Kinds of rows a task is tried with; a new task needs a line here."""
+CASES = [(task, method, kind) for task, method in PAIRS for kind in ROWS[task]]
+
+
+def made(folder: Path, path: Path, task: str, method: str, splits: Splits, **model: Any) -> Prepared:
+    asked = made_config(
+        folder, path, method=registry.load("method", method).EXAMPLE, model=model, max_steps=3, weight_decay=0.1
+    ).model_dump()
+    config = RunConfig.model_validate({**asked, "task": registry.load("task", task).EXAMPLE})
+    return prepare(config, splits, resolved(folder), path)
+
+
+def test_members_are_found_and_say_an_example() -> None:
+    assert set(registry.names("method")) >= {"full", "frozen_layers", "lora"}
+    assert set(registry.names("task")) == set(ROWS)
+    for kind in ("task", "method"):
+        for name in registry.names(kind):  # type: ignore[arg-type]
+            module = registry.load(kind, name)  # type: ignore[arg-type]
+            assert module.CONFIG.model_validate(module.EXAMPLE).type == name
+            assert module.__doc__
+
+
+@pytest.mark.parametrize(("task", "method", "kind"), CASES)
+def test_three_steps_move_what_the_method_says_and_nothing_else(
+    tiny_bert: Path, tmp_path: Path, task: str, method: str, kind: str
+) -> None:
+    prepared = made(tiny_bert, tmp_path, task, method, made_splits(24, 12, kind))
+    network = prepared.network
+    groups = prepared.method.parameter_groups(network, prepared.config.training)
+    said = [name for group in groups for name in group.names]
+    assert len(said) == len(set(said))
+    assert set(said) == {name for name, p in network.named_parameters() if p.requires_grad}
+    before = {name: value.clone() for name, value in (*network.named_parameters(), *network.named_buffers())}
+    steps = [event for event in loop.fit(made_fit(prepared, tmp_path)) if isinstance(event, StepEnded)]
+    assert len(steps) == 3
+    assert all(math.isfinite(event.loss) for event in steps)
+    after = dict((*network.named_parameters(), *network.named_buffers()))
+    moved = {name for name, value in before.items() if not torch.equal(value, after[name])}
+    assert moved == set(said)
+    assert all(bool(torch.isfinite(value).all()) for value in after.values() if value.is_floating_point())
+
+
+@pytest.mark.parametrize(("task", "method"), PAIRS)
+def test_merged_weights_have_the_names_of_the_base_and_the_same_scores(
+    tiny_bert: Path, tmp_path: Path, task: str, method: str
+) -> None:
+    splits = made_splits(24, 12)
+    prepared = made(tiny_bert, tmp_path, task, method, splits)
+    list(loop.fit(made_fit(prepared, tmp_path)))
+    batch = collate(prepared.validation.table, torch.arange(12).numpy())
+    with torch.no_grad():
+        trained = prepared.network.eval()(batch)
+    merged = whole_weights(prepared, prepared.learner.masters.named(), resolved(tiny_bert))
+    plain = prepared.task.load_model(prepared.config.model, tiny_bert)
+    assert merged.keys() == {name for name, _ in plain.named_parameters()}
+    assert all(merged[name].shape == value.shape for name, value in plain.named_parameters())
+    plain.load_state_dict(merged, strict=False)
+    with torch.no_grad():
+        torch.testing.assert_close(plain.eval()(batch), trained, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("task", "method"), PAIRS)
+def test_reference_gives_the_base_where_it_differs_and_comes_back(
+    tiny_bert: Path, tmp_path: Path, task: str, method: str
+) -> None:
+    prepared = made(tiny_bert, tmp_path, task, method, made_splits(24, 12))
+    batch = collate(prepared.validation.table, torch.arange(12).numpy())
+    network = prepared.network.eval()
+    with torch.no_grad():
+        base = network.features(batch)
+    list(loop.fit(made_fit(prepared, tmp_path)))
+    network.eval()
+    with torch.no_grad():
+        trained = network.features(batch)
+        with prepared.method.reference(network) as reference:
+            inside = reference.features(batch)
+        after = network.features(batch)
+    assert torch.equal(after, trained)
+    assert not torch.equal(trained, base)
+    assert torch.equal(inside, base if method == "lora" else trained)
+
+
+@pytest.mark.parametrize(("task", "method"), PAIRS)
+def test_what_does_not_move_needs_no_gradient_memory(tiny_bert: Path, tmp_path: Path, task: str, method: str) -> None:
+    prepared = made(tiny_bert, tmp_path, task, method, made_splits(24, 12))
+    list(loop.fit(made_fit(prepared, tmp_path)))
+    held = {name.split(".", 1)[1] for name in prepared.learner.optimizer.state()}
+    assert held == set(prepared.learner.masters.names)
+    assert all(parameter.grad is None for parameter in prepared.network.parameters())

@@ -1,0 +1,94 @@
+"""A run that was stopped after any step and started again is, to the bit, the run that was left alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from feinschliff.engine import loop
+from feinschliff.errors import Interrupted
+from feinschliff.lifecycle.finish import weights_hash
+from tests.numerics.tiny_runs import METHODS, hash_of, made_fit, made_run, made_splits
+
+CHANGES: dict[str, Any] = {
+    "epochs": 2.0,
+    "checkpoint_every_steps": 3,
+    "evaluations_per_epoch": 2,
+    "early_stopping_patience": None,
+    "model": {"dropout": 0.2},
+}
+
+
+def start(folder: Path, path: Path, **changes: Any) -> loop.Fit:
+    torch.manual_seed(id(path) % 1000)  # what was drawn before must not matter
+    fit = made_fit(made_run(folder, path, made_splits(40), **{**CHANGES, **changes}), path)
+    loop.resume(fit)
+    return fit
+
+
+def outcome(fit: loop.Fit) -> dict[str, Any]:
+    state = fit.state
+    return {
+        "weights": hash_of(fit),
+        "best": weights_hash(load_file(loop.best_file(fit))),
+        "moments": weights_hash(fit.learner.optimizer.state()),
+        "curve": [point.model_dump() for point in state.curve],
+        "counts": (state.step, state.tokens, state.best_step, state.best_metric, state.stopped_early),
+    }
+
+
+def stopped_then_finished(folder: Path, path: Path, stops: list[int], **changes: Any) -> dict[str, Any]:
+    """The outcome of a run that is asked to stop after each of the steps, and started anew each time."""
+    for step in stops:
+        fit = start(folder, path, **changes)
+        fit.stop_requested = lambda fit=fit, step=step: fit.state.step >= step
+        with pytest.raises(Interrupted):
+            list(loop.fit(fit))
+        assert fit.state.step == step
+    fit = start(folder, path, **changes)
+    assert fit.state.step == (stops[-1] if stops else 0)
+    list(loop.fit(fit))
+    return outcome(fit)
+
+
+@pytest.mark.parametrize("method", ["full", "lora", "frozen_layers"])
+def test_stopped_and_resumed_is_the_run_left_alone(tiny_bert: Path, tmp_path: Path, method: str) -> None:
+    changes = {"method": METHODS[method]}
+    expected = stopped_then_finished(tiny_bert, tmp_path / "alone", [], **changes)
+    assert len(expected["curve"]) == 5
+    assert stopped_then_finished(tiny_bert, tmp_path / "a", [1, 5, 7], **changes) == expected
+
+
+def test_in_bf16_the_masters_come_back(tiny_bert: Path, tmp_path: Path) -> None:
+    expected = stopped_then_finished(tiny_bert, tmp_path / "alone", [], precision="bf16")
+    assert stopped_then_finished(tiny_bert, tmp_path / "a", [4], precision="bf16") == expected
+
+
+def test_early_stopping_counts_on(tiny_bert: Path, tmp_path: Path) -> None:
+    changes = {"epochs": 6.0, "early_stopping_patience": 2, "learning_rate": 1e-9}
+    expected = stopped_then_finished(tiny_bert, tmp_path / "alone", [], **changes)
+    assert expected["counts"][4], "this run stops early"
+    assert stopped_then_finished(tiny_bert, tmp_path / "a", [3, 4], **changes) == expected
+
+
+def test_killed_without_a_word_goes_on_from_the_last_checkpoint(tiny_bert: Path, tmp_path: Path) -> None:
+    """Steps after the checkpoint, a better validation among them, are done again and give the same."""
+    expected = stopped_then_finished(tiny_bert, tmp_path / "alone", [])
+    killed = start(tiny_bert, tmp_path / "a")
+    for event in loop.fit(killed):
+        if killed.state.step == 8 and type(event).__name__ == "StepEnded":
+            break
+    fit = start(tiny_bert, tmp_path / "a")
+    assert fit.state.step == 6
+    list(loop.fit(fit))
+    assert outcome(fit) == expected
+
+
+def test_dropout_really_draws(tiny_bert: Path, tmp_path: Path) -> None:
+    with_dropout = stopped_then_finished(tiny_bert, tmp_path / "a", [])
+    without = stopped_then_finished(tiny_bert, tmp_path / "b", [], model={"dropout": 0.0})
+    assert with_dropout["weights"] != without["weights"]
