@@ -47,7 +47,7 @@ def backward(learner: Learner, rows: Ints) -> StepLoss:
         if learner.cache is not None:
             learner.cache.attach(batch, learner.table)
         out = learner.objective.loss(learner.network, batch)
-        out.loss_sum.backward()
+        torch.autograd.backward(out.loss_sum)
         learner.masters.collect_gradients()
         loss_sum += float(out.loss_sum.detach())
         num_targets += out.num_targets

@@ -78,7 +78,8 @@ def _encoded(task: Any, network: Any, examples: Sequence[Example], max_length_to
         for rows in by_length(table.lengths, MAX_TOKENS):
             batch = collate(table, rows)
             out[batch.rows.numpy()] = network.features(batch).float().numpy()
-    return out / np.maximum(np.linalg.norm(out, axis=1, keepdims=True), 1e-12)
+    out /= np.maximum(np.linalg.norm(out, axis=1, keepdims=True), 1e-12)
+    return out
 
 
 def majority(targets: npt.NDArray[np.int64], num_classes: int) -> Baseline:

@@ -34,7 +34,8 @@ def evaluate(run: Path, sources: Sequence[str] = (), *, observers: Sequence[Any]
         )
         notes += said
         if dropped:
-            notes.append(f"{len(dropped)} rows were left out: " + "; ".join(sorted({row.reason for row in dropped})[:3]))
+            reasons = "; ".join(sorted({row.reason for row in dropped})[:3])
+            notes.append(f"{len(dropped)} rows were left out: {reasons}")
     else:
         examples = held_out.read(RunDirectory(run))
         notes.append("the rows that this run held out")

@@ -1,4 +1,7 @@
-"""Ctrl-C and SIGTERM as a flag that the loop looks at between steps; the second Ctrl-C stops at once. Knows no loop."""
+"""Ctrl-C and SIGTERM as a flag that the loop looks at between steps; the second Ctrl-C stops at once. Knows no loop.
+
+Only for the time of a loop, which then writes a checkpoint: everywhere else a signal stops the process at once.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,11 @@ from types import FrameType
 
 @contextmanager
 def flag() -> Iterator[Callable[[], bool]]:
-    """A function that says whether a stop was asked for. Outside the main thread, signals stay as they are."""
+    """A function that says whether a stop was asked for. Outside the main thread, signals stay as they are.
+
+    Raises:
+        KeyboardInterrupt: asked for a second time; or asked for, and nobody looked before the end.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False
         return
@@ -28,3 +35,5 @@ def flag() -> Iterator[Callable[[], bool]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+    if asked.is_set():
+        raise KeyboardInterrupt

@@ -49,7 +49,7 @@ def judge(
     """Judge probabilities [N, C] and the decisions taken from them ([N], or [N, C] for several labels)."""
     multi_label = decisions.ndim == 2
     references = references_of(examples, label_names, multi_label)
-    options = {"samples": config.bootstrap_samples, "confidence": config.confidence}
+    options: dict[str, Any] = {"samples": config.bootstrap_samples, "confidence": config.confidence}
     if multi_label:
         metrics = multi_label_metrics(references.astype(bool), decisions.astype(bool), **options)
         confidence, right = _of_each_label(scores, references, decisions)

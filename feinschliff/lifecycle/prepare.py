@@ -28,7 +28,7 @@ from feinschliff.models.sources import ResolvedModel
 from feinschliff.tasks._task import EncodedSet, TaskContext
 
 HEAD_ROWS_PER_CLASS = 24
-"""Rows a class whose features start the head; more change a mean of unit vectors little and cost a forward pass each."""
+"""Rows a class whose features start the head; more change a mean of unit vectors little, at a forward pass each."""
 HEAD_ROWS = 4096
 UNEVEN_CLASSES = 20.0
 """Largest class over smallest from which macro F1 decides instead of accuracy."""
@@ -84,7 +84,7 @@ def task_of(config: RunConfig, splits: Splits) -> Any:
 
 
 def deciding_metric(config: RunConfig, splits: Splits) -> tuple[str, str]:
-    """The metric that decides, and why: accuracy, macro F1 where classes are very uneven, micro F1 for several labels."""
+    """The metric that decides, and why: accuracy; macro F1 where classes are very uneven; micro F1 of several labels."""
     if config.evaluation.metric:
         return config.evaluation.metric, "as asked"
     if splits.columns.kind == "multi_label":
@@ -198,7 +198,12 @@ def _optimizer(
 
 
 def _caches(
-    config: RunConfig, network: Any, train: EncodedSet, validation: EncodedSet, run_path: Path, say: Callable[[str], None]
+    config: RunConfig,
+    network: Any,
+    train: EncodedSet,
+    validation: EncodedSet,
+    run_path: Path,
+    say: Callable[[str], None],
 ) -> tuple[prefix_cache.PrefixCache | None, prefix_cache.PrefixCache | None]:
     stage = network.frozen_prefix()
     if stage is None or config.training.prefix_cache == "off":

@@ -1,9 +1,9 @@
-"""The recipes that ``tune`` tries, and what each costs. Knows no data but its size; presets are functions that say why."""
+"""The recipes that ``tune`` tries, why, and what each costs. Knows no data but its size."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from feinschliff import registry
@@ -52,9 +52,27 @@ def candidates(num_layers: int) -> list[Recipe]:
             STEP_COST * share,
             1.0,
         ),
-        Recipe("lora", "few trained weights, little to forget", {"type": "lora"}, {"epochs": 4.0, "learning_rate": 1e-3}, 3.5),
-        Recipe("full, gentle", "all weights, close to the base", {"type": "full"}, {"epochs": 3.0, "learning_rate": 5e-5}, STEP_COST),
-        Recipe("full, strong", "all weights, far from the base", {"type": "full"}, {"epochs": 6.0, "learning_rate": 2e-4}, STEP_COST),
+        Recipe(
+            "lora",
+            "few trained weights, little to forget",
+            {"type": "lora"},
+            {"epochs": 4.0, "learning_rate": 1e-3},
+            3.5,
+        ),
+        Recipe(
+            "full, gentle",
+            "all weights, close to the base",
+            {"type": "full"},
+            {"epochs": 3.0, "learning_rate": 5e-5},
+            STEP_COST,
+        ),
+        Recipe(
+            "full, strong",
+            "all weights, far from the base",
+            {"type": "full"},
+            {"epochs": 6.0, "learning_rate": 2e-4},
+            STEP_COST,
+        ),
     ]
 
 
@@ -71,10 +89,9 @@ def usable(recipes: Sequence[Recipe], config: RunConfig, given: set[str]) -> lis
     asked = config.method.model_dump()
     kept: dict[str, Recipe] = {}
     for recipe in own:
-        kept.setdefault(
-            str(recipe.training) if config.method.type == "full" else "",
-            Recipe(recipe.name if len(own) > 1 else config.method.type, "as asked", asked, recipe.training, recipe.forwards_per_row, recipe.forwards_once),
-        )
+        name = recipe.name if len(own) > 1 else config.method.type
+        key = str(recipe.training) if config.method.type == "full" else ""
+        kept.setdefault(key, replace(recipe, name=name, why="as asked", method=asked))
     return list(kept.values())
 
 

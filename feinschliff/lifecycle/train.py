@@ -1,13 +1,13 @@
-"""The verb ``train``: one run, from a configuration to a model folder; killed at any moment, it resumes to the same bits.
+"""The verb ``train``: one run, from configuration to model folder; killed at any moment, it resumes to the same bits.
 
-Order of what is written: config, data report, checkpoints, best weights, model folder, ``training.json``. Each is written
-atomically, so the next start of the same command does what is left.
+Written in this order: config, held-out rows, checkpoints, best weights, model folder, ``training.json``. Each is
+written atomically, so the next start of the same command does what is left.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -19,7 +19,7 @@ from feinschliff.data.examples import Splits
 from feinschliff.data.load import load_splits
 from feinschliff.engine import loop, preflight
 from feinschliff.engine.events import Announced, Event
-from feinschliff.errors import Fault, Interrupted, RunDirectoryError
+from feinschliff.errors import Interrupted, RunDirectoryError
 from feinschliff.lifecycle import finish, held_out, interrupts
 from feinschliff.lifecycle.prepare import Prepared, prepare
 from feinschliff.models.sources import ResolvedModel, resolve_model
@@ -71,7 +71,7 @@ def train(config: RunConfig, origins: list[Origin], *, observers: Sequence[Obser
     """
     directory = RunDirectory(config.output_dir)
     directory.create()
-    with directory.locked(), recorded(directory, "train"), interrupts.flag() as stop:
+    with directory.locked(), recorded(directory, "train"):
         claim(directory, config, origins)
         context = RunContext(directory, observers)
         if directory.training.exists():
@@ -85,7 +85,7 @@ def train(config: RunConfig, origins: list[Origin], *, observers: Sequence[Obser
             model = resolve_model(config.model.source)
             for message in model.announcements:
                 context.announce(message)
-            result = run(config, splits, model, context, stop)
+            result = run(config, splits, model, context)
         index.finish_run(directory, "finished", {"metric": result.metric, "value": result.best_metric})
         return result
 
@@ -110,23 +110,25 @@ class recorded:
 def claim(directory: RunDirectory, config: RunConfig, origins: list[Origin]) -> None:
     """Write the resolved configuration, or see that the directory already belongs to the same one.
 
+    A start that ended before any work (a wrong column, a missing model) does not bind the directory: what it left is
+    replaced.
+
     Raises:
-        RunDirectoryError: it holds a run with another configuration; every differing field is named.
+        RunDirectoryError: it holds the work of another configuration; every differing field is named.
     """
     if directory.config.exists():
         before, now = read_json(directory.config), config.model_dump(mode="json")
         different = list(_differences(before, now))
-        if different:
+        if not different:
+            return
+        if directory.holds_work():
             raise RunDirectoryError(
-                Fault(
-                    f"{directory.path} holds a run with another configuration",
-                    where="output_dir",
-                    why="; ".join(different[:6]),
-                    remedy="choose another --output-dir, or give the same options to resume",
-                )
-                for _ in range(1)
+                f"{directory.path} holds a run with another configuration",
+                where="output_dir",
+                why="; ".join(different[:6]) + (" ..." if len(different) > 6 else ""),
+                remedy="choose another --output-dir, or give the same options to resume",
             )
-        return
+        directory.clear()
     write_resolved(directory, config, origins)
 
 
@@ -138,13 +140,7 @@ def _differences(before: Any, now: Any, name: str = "") -> Iterator[str]:
         yield f"{name}: {before} there, {now} here"
 
 
-def run(
-    config: RunConfig,
-    splits: Splits,
-    model: ResolvedModel,
-    context: RunContext,
-    stop: Callable[[], bool] = lambda: False,
-) -> TrainingResult:
+def run(config: RunConfig, splits: Splits, model: ResolvedModel, context: RunContext) -> TrainingResult:
     """Prepare, check, train, keep the best weights, export. Used by ``train`` for a run and by ``tune`` for a trial."""
     directory = context.directory
     facts_file = directory.checkpoints / "machine.json"
@@ -161,7 +157,7 @@ def run(
         fingerprint = finish.fingerprint(prepared, model)
         if facts.get("fingerprint", fingerprint) != fingerprint:
             _start_over_or_refuse(context)
-        fit = _fit(prepared, context, stop)
+        fit = _fit(prepared, context)
         resumed = loop.resume(fit) if context.save_state else None
         if resumed is None:
             checked = preflight.check(prepared.learner, config.seed, prepared.task.expected_first_loss())
@@ -180,8 +176,9 @@ def run(
             write_json(facts_file, facts)
         else:
             context.announce(f"resumed from step {resumed}")
-        for event in loop.fit(fit):
-            context.tell(event)
+        with interrupts.flag() as fit.stop_requested:
+            for event in loop.fit(fit):
+                context.tell(event)
         result = _result(prepared, fit, context, facts, resumed)
         if context.export:
             finish.export_best(prepared, loop.best_file(fit), model, splits, directory)
@@ -206,7 +203,7 @@ def _start_over_or_refuse(context: RunContext) -> None:
     shutil.rmtree(directory.checkpoints, ignore_errors=True)
 
 
-def _fit(prepared: Prepared, context: RunContext, stop: Callable[[], bool]) -> loop.Fit:
+def _fit(prepared: Prepared, context: RunContext) -> loop.Fit:
     return loop.Fit(
         learner=prepared.learner,
         seed=prepared.config.seed,
@@ -214,7 +211,6 @@ def _fit(prepared: Prepared, context: RunContext, stop: Callable[[], bool]) -> l
         validate=prepared.validate,
         checkpoints=context.directory.checkpoints,
         start_epoch=lambda epoch: prepared.method.start_epoch(prepared.network, epoch),
-        stop_requested=stop,
         save_state=context.save_state,
         max_seconds=context.max_seconds,
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -40,7 +40,6 @@ class Search:
     splits: Splits
     model: ResolvedModel
     context: RunContext
-    stop: Callable[[], bool]
     seconds_per_forward: float
     """Of one average row, measured."""
     seconds_left: float
@@ -121,7 +120,7 @@ def _train_on_all(
         search.context.announce(f"{epochs:g} epochs instead of {recipe.epochs:g}: what the budget allows")
     config = configured(search.config, recipe, search.given, search.config.output_dir, epochs)
     context = replace(search.context, max_seconds=max(seconds, 10.0))
-    result = run(config, search.splits, search.model, context, search.stop)
+    result = run(config, search.splits, search.model, context)
     return Choice(recipe, config, result, trials)
 
 
@@ -145,7 +144,7 @@ def _trial(
         context = RunContext(
             directory, search.context.observers, max_seconds=seconds, save_state=keep, export=keep, start_over=True
         )
-        result = run(config, splits, search.model, context, search.stop)
+        result = run(config, splits, search.model, context)
         shutil.rmtree(directory.checkpoints, ignore_errors=True)
         write_json(done, {"key": key, "result": result.model_dump(mode="json")})
     note = f"{result.rows} rows, {result.epochs:.1f} epochs"
@@ -166,7 +165,8 @@ def _sample(splits: Splits, count: int, seed: int) -> Splits:
     """``count`` training rows that still hold every class."""
     order = np.random.default_rng([seed, 0x7A1A]).permutation(len(splits.train))
     seen: set[str] = set()
-    first, rest = [], []
+    first: list[int] = []
+    rest: list[int] = []
     for row in order.tolist():
         labels = set(splits.train[row].labels)
         (rest if labels <= seen else first).append(row)

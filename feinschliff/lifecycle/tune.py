@@ -8,7 +8,7 @@ from __future__ import annotations
 import platform
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
@@ -21,7 +21,8 @@ from feinschliff.config.run import RunConfig
 from feinschliff.data.examples import Splits
 from feinschliff.data.load import load_splits
 from feinschliff.data.quality import check
-from feinschliff.lifecycle import baselines, held_out, interrupts
+from feinschliff.data.sources import sha256_of_sources
+from feinschliff.lifecycle import baselines, held_out
 from feinschliff.lifecycle.baselines import Baseline
 from feinschliff.lifecycle.cards import write_model_card
 from feinschliff.lifecycle.embedding import FrozenEncoder
@@ -33,7 +34,7 @@ from feinschliff.lifecycle.trials import Choice, Search, choose_and_train
 from feinschliff.models.sources import ResolvedModel, resolve_model
 from feinschliff.predictor import Predictor
 from feinschliff.reports.pages import write_report
-from feinschliff.results.comparison import CandidateTrial, Origin, RowCounts, TuneDetails, TuneResult
+from feinschliff.results.comparison import CandidateTrial, Origin, RowCounts, TuneDetails, TuneResult, Verdict
 from feinschliff.results.data import DataReport
 from feinschliff.results.evaluation import EvaluationResult
 from feinschliff.results.verdicts import compare_predictions, verdict
@@ -55,7 +56,6 @@ class Inputs:
     splits: Splits
     model: ResolvedModel
     context: RunContext
-    stop: Callable[[], bool]
     begin: float
     budget_seconds: float
 
@@ -76,7 +76,7 @@ def tune(
     directory = RunDirectory(config.output_dir)
     directory.create()
     begin = time.perf_counter()
-    with directory.locked(), recorded(directory, "tune"), interrupts.flag() as stop:
+    with directory.locked(), recorded(directory, "tune"):
         claim(directory, config, origins)
         context = RunContext(directory, observers, start_over=True)
         if directory.result.exists():
@@ -93,7 +93,7 @@ def tune(
         model = resolve_model(config.model.source)
         for message in model.announcements:
             context.announce(message)
-        inputs = Inputs(config, origins, splits, model, context, stop, begin, budget)
+        inputs = Inputs(config, origins, splits, model, context, begin, budget)
         result = _tune(inputs)
         finish(directory, result)
         return result
@@ -129,7 +129,6 @@ def _tune(inputs: Inputs) -> TuneResult:
         splits,
         inputs.model,
         context,
-        inputs.stop,
         seconds_per_forward,
         inputs.budget_seconds - (time.perf_counter() - inputs.begin) - seconds_per_forward * 3 * len(splits.test),
     )
@@ -168,9 +167,12 @@ def _baselines(inputs: Inputs, frozen: FrozenEncoder) -> Rivals:
 
 def _data_report(inputs: Inputs, frozen: FrozenEncoder) -> DataReport:
     directory = inputs.context.directory
+    data = inputs.config.data
     if directory.data_report.exists():
-        return DataReport.model_validate(read_json(directory.data_report))
-    report = check(inputs.config.data, frozen.hooks(), inputs.config.seed)
+        earlier = DataReport.model_validate(read_json(directory.data_report))
+        if earlier.sha256 == sha256_of_sources([*data.train, *data.validation, *data.test]):
+            return earlier
+    report = check(data, frozen.hooks(), inputs.config.seed)
     write_json(directory.data_report, report.model_dump(mode="json"))
     for finding in report.findings:
         if finding.severity != "info":
@@ -203,60 +205,29 @@ def _probe_trial(rivals: Rivals, inputs: Inputs, frozen: FrozenEncoder, seconds:
     )
 
 
+@dataclass(slots=True)
+class Judged:
+    """What the one look at the test rows showed."""
+
+    evaluation: EvaluationResult
+    rivals: dict[str, EvaluationResult]
+    strongest: str
+    verdict: Verdict
+
+
 def _judged(
     inputs: Inputs, frozen: FrozenEncoder, rivals: Rivals, data: DataReport, choice: Choice, forecast: float
 ) -> TuneResult:
-    """The one look at the test rows."""
-    config, splits, directory = inputs.config, inputs.splits, inputs.context.directory
-    predictor = Predictor(directory.path)
-    scores = predictor.probabilities(splits.test)
-    decisions = predictor.decide(scores)
-    metric = predictor.facts.metric
-    evaluation = judge(scores, decisions, splits.test, splits.label_names, metric, config.evaluation)
-    judged = {rival.name: _judge_baseline(inputs, frozen, rival, splits.test) for rival in rivals.fitted}
-    strongest = max(judged, key=lambda name: judged[name][1].metrics[metric].value)
-    multi_label = splits.columns.kind == "multi_label"
-    evidence = compare_predictions(
-        metric,
-        strongest,
-        references_of(splits.test, splits.label_names, multi_label),
-        decisions,
-        judged[strongest][0],
-        len(splits.label_names),
-        config.evaluation.confidence,
-        config.evaluation.bootstrap_samples,
-    )
-    said = verdict(evidence)
+    """The verdict, and everything that led to it."""
+    splits, directory = inputs.splits, inputs.context.directory
+    judged = _look_at_test(inputs, frozen, rivals)
     seconds = time.perf_counter() - inputs.begin
-    details = TuneDetails(
-        verdict=said,
-        data=data,
-        columns=splits.columns,
-        trials=choice.trials,
-        training=choice.training,
-        evaluation=evaluation,
-        baseline_evaluation=judged[strongest][1],
-        origins=origins_of(inputs.origins, choice.recipe, choice.config, given_fields(inputs.origins)),
-        announcements=inputs.context.notes,
-        base_model=inputs.model.name,
-        base_license=inputs.model.license or "unknown",
-        seed=config.seed,
-        dropped_reasons=dict(Counter(row.reason.split(":")[0] for row in splits.dropped)),
-        forecast_seconds=forecast,
-        actual_seconds=seconds,
-        machine=f"{platform.machine()}, {psutil.cpu_count()} cores, {psutil.virtual_memory().total / 2**30:.0f} GiB",
-        versions={
-            "feinschliff": __version__,
-            "python": platform.python_version(),
-            **{name: version(name) for name in LIBRARIES},
-        },
-    )
     result = TuneResult(
-        verdict=said.verdict,
-        metric=metric,
-        test=evaluation.metrics,
-        baselines={name: judgement.metrics for name, (_, judgement) in judged.items()},
-        difference=said.difference,
+        verdict=judged.verdict.verdict,
+        metric=judged.evaluation.metric,
+        test=judged.evaluation.metrics,
+        baselines={name: evaluation.metrics for name, evaluation in judged.rivals.items()},
+        difference=judged.verdict.difference,
         rows=RowCounts(
             train=len(splits.train),
             validation=len(splits.validation),
@@ -268,7 +239,60 @@ def _judged(
         run=str(directory.path),
         report=str(directory.report),
         model=str(directory.model),
-        details=details,
+        details=_details(inputs, judged, data, choice, forecast, seconds),
     )
     write_model_card(result, choice.config, inputs.model)
     return result
+
+
+def _look_at_test(inputs: Inputs, frozen: FrozenEncoder, rivals: Rivals) -> Judged:
+    """The one look at the test rows: the tuned model and its rivals on the same rows."""
+    config, splits = inputs.config, inputs.splits
+    predictor = Predictor(inputs.context.directory.path)
+    metric, names = predictor.facts.metric, splits.label_names
+    scores = predictor.probabilities(splits.test)
+    decisions = predictor.decide(scores)
+    evaluation = judge(scores, decisions, splits.test, names, metric, config.evaluation)
+    judged = {rival.name: _judge_baseline(inputs, frozen, rival, splits.test) for rival in rivals.fitted}
+    strongest = max(judged, key=lambda name: judged[name][1].metrics[metric].value)
+    evidence = compare_predictions(
+        metric,
+        strongest,
+        references_of(splits.test, names, splits.columns.kind == "multi_label"),
+        decisions,
+        judged[strongest][0],
+        len(names),
+        config.evaluation.confidence,
+        config.evaluation.bootstrap_samples,
+    )
+    return Judged(evaluation, {name: result for name, (_, result) in judged.items()}, strongest, verdict(evidence))
+
+
+def _details(
+    inputs: Inputs, judged: Judged, data: DataReport, choice: Choice, forecast: float, seconds: float
+) -> TuneDetails:
+    """What the report tells beyond the verdict."""
+    splits = inputs.splits
+    return TuneDetails(
+        verdict=judged.verdict,
+        data=data,
+        columns=splits.columns,
+        trials=choice.trials,
+        training=choice.training,
+        evaluation=judged.evaluation,
+        baseline_evaluation=judged.rivals[judged.strongest],
+        origins=origins_of(inputs.origins, choice.recipe, choice.config, given_fields(inputs.origins)),
+        announcements=inputs.context.notes,
+        base_model=inputs.model.name,
+        base_license=inputs.model.license or "unknown",
+        seed=inputs.config.seed,
+        dropped_reasons=dict(Counter(row.reason.split(":")[0] for row in splits.dropped)),
+        forecast_seconds=forecast,
+        actual_seconds=seconds,
+        machine=f"{platform.machine()}, {psutil.cpu_count()} cores, {psutil.virtual_memory().total / 2**30:.0f} GiB",
+        versions={
+            "feinschliff": __version__,
+            "python": platform.python_version(),
+            **{name: version(name) for name in LIBRARIES},
+        },
+    )

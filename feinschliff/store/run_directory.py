@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -67,6 +68,19 @@ class RunDirectory:
             raise RunDirectoryError(
                 f"{self.path} cannot be written", where="output_dir", why=error.strerror or str(error), remedy=remedy
             ) from error
+
+    def holds_work(self) -> bool:
+        """Whether anything here took work to make: a model, a result, a checkpoint, a trial."""
+        done = any(path.exists() for path in (self.model, self.training, self.evaluation, self.result))
+        kept = (*self.checkpoints.rglob("*.safetensors"), *self.trials.rglob("*.safetensors"))
+        return done or bool(kept) or any(self.trials.glob("*/*.json"))
+
+    def clear(self) -> None:
+        """Remove what a start that came to no work left of another configuration."""
+        for folder in (self.checkpoints, self.trials):
+            shutil.rmtree(folder, ignore_errors=True)
+        for file in (self.origins, self.splits, self.data_report, self.dropped):
+            file.unlink(missing_ok=True)
 
     @contextmanager
     def locked(self) -> Iterator[None]:

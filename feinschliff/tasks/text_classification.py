@@ -163,7 +163,8 @@ class TextClassification:
         """Class numbers [N], or indicators [N, C] for several labels."""
         if self.context.multi_label:
             return (probabilities >= self.config.threshold).astype(np.int64)
-        return probabilities.argmax(1)
+        best: np.ndarray[Any, np.dtype[np.int64]] = probabilities.argmax(1)
+        return best
 
     def score(self, probabilities: Floats, targets: Tensor, metric: str) -> float:
         """One metric by name on probabilities [N, C]."""
