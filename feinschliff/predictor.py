@@ -1,7 +1,7 @@
 """A finished model folder, answering: texts in, probabilities out. Knows no training run.
 
-The folder is transformers' own sequence classifier plus ``feinschliff.json`` with what transformers has no field for. It
-runs on packed rows like in training; the scores are those of ``pipeline()`` to rounding.
+The folder is transformers' own sequence classifier plus ``feinschliff.json`` with what transformers has no field for.
+It runs on packed rows like in training; the scores are those of ``pipeline()`` to rounding.
 """
 
 from __future__ import annotations

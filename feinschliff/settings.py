@@ -1,4 +1,4 @@
-"""The only reader of ``os.environ``. Knows the machine's habits (cache, offline, threads), never a run's configuration."""
+"""The only reader of ``os.environ``. Knows the machine's habits (cache, offline), never a run's configuration."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class Settings:
     """What the environment says. Read anew at each call of :func:`read`, so tests can change it."""
 
     cache_dir: Path
-    """Where pulled models, datasets and frozen-prefix caches lie (``FEINSCHLIFF_CACHE``, else ``~/.cache/feinschliff``)."""
+    """Where pulled models and datasets lie (``FEINSCHLIFF_CACHE``, else ``~/.cache/feinschliff``)."""
     offline: bool
     """``FEINSCHLIFF_OFFLINE=1`` or ``HF_HUB_OFFLINE=1``: never ask a network."""
     hub_endpoint: str | None

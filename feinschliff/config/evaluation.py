@@ -11,7 +11,7 @@ class EvaluationConfig(Config):
     """Metrics and their intervals."""
 
     metric: str | None = None
-    """The metric that decides; None: the task's (accuracy; macro F1 where classes are very uneven; micro F1 multi-label)."""
+    """The metric that decides; None: the task's (accuracy; macro F1 of very uneven classes; micro F1 multi-label)."""
     confidence: float = Field(default=0.95, gt=0.5, lt=1.0)
     """Coverage of every interval."""
     bootstrap_samples: int = Field(default=2000, ge=100, le=100000)

@@ -51,7 +51,7 @@ class TrainingConfig(Config):
     keep_checkpoints: int = Field(default=2, ge=1)
     """Older checkpoints are removed after a newer one is safely on disk."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Compute type of weights and activations; master weights and optimizer stay fp32. auto: the faster one, measured."""
+    """Compute type of weights and activations; masters and optimizer stay fp32. auto: the faster one, measured."""
     prefix_cache: Literal["auto", "off"] = "auto"
     """Keep the outputs of frozen lowest layers instead of computing them every epoch."""
     prefix_cache_memory_gib: float = Field(default=1.0, gt=0.0)

@@ -159,7 +159,7 @@ def _checkpoint_due(run: Fit, saved_at: float, save_seconds: float) -> bool:
 
 
 def best_file(run: Fit) -> Path:
-    """Where the best weights so far lie. A file per step, so a checkpoint never refers to newer weights than its own."""
+    """Where the best weights so far lie. A file a step, so a checkpoint never refers to newer weights than its own."""
     return run.checkpoints / f"best-{run.state.best_step:08d}.safetensors"
 
 

@@ -35,7 +35,7 @@ def check(learner: Learner, seed: int, expected_loss: float) -> Preflight:
     """Run the first and the largest batch forward and backward.
 
     Raises:
-        PreflightError: a row has no target, the loss is not a number or far above ``expected_loss``, or memory is short.
+        PreflightError: a row has no target, the loss is no number or far above ``expected_loss``, or memory is short.
     """
     targets = learner.targets
     usable = 0 if targets is None else int(torch.isfinite(targets.float()).reshape(len(targets), -1).all(1).sum())

@@ -84,7 +84,7 @@ def task_of(config: RunConfig, splits: Splits) -> Any:
 
 
 def deciding_metric(config: RunConfig, splits: Splits) -> tuple[str, str]:
-    """The metric that decides, and why: accuracy; macro F1 where classes are very uneven; micro F1 of several labels."""
+    """The metric that decides, and why: accuracy; macro F1 of very uneven classes; micro F1 of several labels."""
     if config.evaluation.metric:
         return config.evaluation.metric, "as asked"
     if splits.columns.kind == "multi_label":

@@ -1,7 +1,7 @@
 """Train the head alone, or the head and the last k layers; everything below is frozen. Knows no task.
 
-What is frozen is computed once and kept (``engine.prefix_cache``): with n layers of which k are trained, an epoch saves up
-to a factor (n + 2k) / 3k against the same layers frozen and recomputed, and almost everything for the head alone.
+What is frozen is computed once and kept (``engine.prefix_cache``): with n layers of which k are trained, an epoch saves
+up to a factor (n + 2k) / 3k against the same layers frozen and recomputed, and almost everything for the head alone.
 """
 
 from __future__ import annotations

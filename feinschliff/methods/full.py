@@ -1,7 +1,7 @@
 """Full fine-tuning: every parameter is trained. Knows no task.
 
-The token table is an exception by arithmetic, not by choice: rows that no training text contains get no gradient, so the
-engine leaves them out of optimizer and memory (``models.live_embedding``).
+The token table is an exception by arithmetic, not by choice: rows that no training text contains get no gradient, so
+the engine leaves them out of optimizer and memory (``models.live_embedding``).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A transformers encoder run on packed tokens, whole or between two layers. The one file that knows families' module names.
+"""A transformers encoder run on packed tokens, whole or between two layers. Alone knows families' module names.
 
 Shapes: T tokens of all rows end to end, d hidden width. Knows no head, no data and no loop.
 """
@@ -140,7 +140,7 @@ class StagedEncoder(nn.Module):
 
     @torch.no_grad()
     def check_packing(self, packed_groups: Any, lengths: list[int]) -> float:
-        """Largest difference between rows computed packed and each alone, on made-up ids: about 1e-6 where packing works."""
+        """Largest difference between made-up rows computed packed and each alone: about 1e-6 where packing works."""
         generator = torch.Generator().manual_seed(0)
         ids = torch.randint(5, self.model.config.vocab_size, (sum(lengths),), generator=generator)
         positions = torch.cat([torch.arange(length) for length in lengths])

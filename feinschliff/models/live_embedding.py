@@ -1,8 +1,8 @@
 """An embedding table of which only the rows that occur in the training data are trained. Knows no tokenizer.
 
 A row that no training text contains gets no gradient, and without weight decay AdamW leaves it as it is to the bit. So
-training the occurring rows alone gives the same weights as training the table, with moments and gradients for a tenth of
-it: on small vocabularies the table is otherwise the most expensive parameter of an encoder.
+training the occurring rows alone gives the same weights as training the table, with moments and gradients for a tenth
+of it: on small vocabularies the table is otherwise the most expensive parameter of an encoder.
 """
 
 from __future__ import annotations
