@@ -40,6 +40,13 @@ def _gather(x_NLD: Tensor, group: Group, out_THD: Tensor) -> None:
     out_THD[group.start : group.stop] = part if group.index is None else part.index_select(0, group.index)
 
 
+def _empty(like_THD: Tensor, groups: list[Group]) -> Tensor:
+    """Room for an output; tokens after the last group are filling and stay zero."""
+    out = torch.empty_like(like_THD)
+    out[groups[-1].stop :] = 0
+    return out
+
+
 class _PackedAttention(torch.autograd.Function):
     """softmax(Q K^T * scale) V within each row (Vaswani et al. 2017), with its gradient, group by group."""
 
@@ -47,7 +54,7 @@ class _PackedAttention(torch.autograd.Function):
     def forward(
         ctx: Any, q_THD: Tensor, k_THD: Tensor, v_THD: Tensor, scale: float, groups: list[Group], dropout: float
     ) -> Tensor:
-        out, kept = torch.empty_like(q_THD), []
+        out, kept = _empty(q_THD, groups), []
         for group in groups:
             q, k, v = (_spread(x, group, torch.float32) for x in (q_THD, k_THD, v_THD))
             scores = torch.bmm(q, k.transpose(1, 2)).mul_(scale)
@@ -66,7 +73,7 @@ class _PackedAttention(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         (grad_THD,) = grads
-        dq, dk, dv = (torch.empty_like(grad_THD) for _ in range(3))
+        dq, dk, dv = (_empty(grad_THD, ctx.groups) for _ in range(3))
         for group, (q, k, v, weights, mask) in zip(ctx.groups, ctx.kept, strict=True):
             grad = _spread(grad_THD, group, torch.float32)
             _gather(torch.bmm((weights if mask is None else weights * mask).transpose(1, 2), grad), group, dv)
@@ -83,9 +90,9 @@ class _PackedAttention(torch.autograd.Function):
 def _fused(q: Tensor, k: Tensor, v: Tensor, scale: float, group: Group, dropout: float) -> Tensor:
     """One group through PyTorch's fused kernel: [t, H, D] of the group's tokens."""
     heads = q.shape[1]
-    parts = [_spread(x, group, x.dtype).view(group.rows, heads, group.longest, -1) for x in (q, k, v)]
+    q, k, v = (_spread(x, group, x.dtype).view(group.rows, heads, group.longest, -1) for x in (q, k, v))
     bias = None if group.bias_B11L is None else group.bias_B11L.to(q.device, q.dtype)
-    out = F.scaled_dot_product_attention(*parts, attn_mask=bias, dropout_p=dropout, scale=scale)
+    out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, dropout_p=dropout, scale=scale)
     flat = out.transpose(1, 2).reshape(group.rows * group.longest, heads, -1)
     return flat if group.index is None else flat.index_select(0, group.index)
 
@@ -112,9 +119,11 @@ def packed_attention(
         return out.transpose(1, 2), None
     q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))
     if q.device.type == "cpu" and packed_groups[-1].longest < FUSED_FROM_TOKENS:
-        return _PackedAttention.apply(q, k, v, scale, packed_groups, dropout)[None], None
+        out = _PackedAttention.apply(q, k, v, scale, packed_groups, dropout)  # type: ignore[no-untyped-call]
+        return out[None], None
     outs = [_fused(q, k, v, scale, group, dropout) for group in packed_groups]
-    return torch.cat(outs)[None], None
+    filling = q.new_zeros(len(q) - packed_groups[-1].stop, *q.shape[1:])
+    return torch.cat([*outs, filling])[None], None
 
 
 def _no_mask(*_: Any, **__: Any) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from feinschliff.engine.batching import Batch, Ints, TokenTable, by_length, collate
@@ -32,12 +33,12 @@ class PrefixCache:
 
     def attach(self, batch: Batch, table: TokenTable) -> None:
         """Give a batch the prefix outputs of its rows."""
-        if self.stage.pooled:
-            batch.prefix = self.outputs[batch.rows]
-            return
-        starts, lengths = table.offsets[batch.rows.numpy()], batch.lengths_B.numpy()
-        places = np.repeat(starts, lengths) + batch.positions_T.numpy()
-        batch.prefix = self.outputs[torch.from_numpy(places)]
+        batch.prefix_pooled = self.stage.pooled
+        places = _places(batch, table, self.stage)
+        if not self.stage.pooled:
+            # Filling tokens take the first token's states: what stands there is computed along and never read.
+            places = F.pad(places, (0, len(batch.ids_T) - len(places)), value=int(places[0]))
+        batch.prefix = self.outputs[places]
 
     @property
     def description(self) -> str:
@@ -101,7 +102,8 @@ def build(
                 outputs = _storage(shape, states.dtype, file)
             else:
                 outputs = torch.empty(shape, dtype=states.dtype)
-        outputs[_places(batch, table, stage)] = states
+        places = _places(batch, table, stage)
+        outputs[places] = states[: len(places)]
     network.train(was_training)
     if outputs is None:
         raise ValueError("a prefix cache needs at least one row")
@@ -109,7 +111,8 @@ def build(
 
 
 def _places(batch: Batch, table: TokenTable, stage: PrefixStage) -> Tensor:
+    """Where the rows' outputs stand in the cache, in the batch's order, without filling."""
     if stage.pooled:
         return batch.rows
     starts: Ints = np.repeat(table.offsets[batch.rows.numpy()], batch.lengths_B.numpy())
-    return torch.from_numpy(starts + batch.positions_T.numpy())
+    return torch.from_numpy(starts + batch.positions_T.numpy()[: batch.num_tokens])

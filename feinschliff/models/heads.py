@@ -1,8 +1,9 @@
 """Pooling and the classification head, in a form that exports to transformers' own classes. Knows no data and no loop.
 
 ``mean`` pooling is ``LayerNorm(MEAN_WEIGHT * mean of the row's states + first state)``: what one more post-norm
-transformer block computes at the first token when its attention is uniform and its feed-forward part is zero. So a mean-pooled model is written out as a
-plain BERT with one more layer (see ``native``), and scores stay equal. ``cls`` pooling takes the first state.
+transformer block computes at the first token when its attention is uniform and its feed-forward part is zero. So a
+mean-pooled model is written out as a plain BERT with one more layer (see ``native``), and scores stay equal. ``cls``
+pooling takes the first state.
 """
 
 from __future__ import annotations
@@ -21,7 +22,11 @@ SQUASH = 2.0**-8
 
 
 def pool(states_Td: Tensor, lengths_B: Tensor, pooling: Pooling, norm_epsilon: float) -> Tensor:
-    """Token states [T, d] of packed rows to features [B, d], in fp32. ``norm_epsilon`` is the encoder's own."""
+    """Token states [T, d] of packed rows to features [B, d], in fp32. ``norm_epsilon`` is the encoder's own.
+
+    Tokens after the last row are filling and are left out.
+    """
+    states_Td = states_Td[: int(lengths_B.sum())]
     firsts = torch.cumsum(lengths_B, 0) - lengths_B
     first_Bd = states_Td[firsts].float()
     if pooling == "cls":
@@ -51,7 +56,7 @@ class Head(nn.Module):
 
     @torch.no_grad()
     def start_from_class_means(self, features_Nd: Tensor, targets: Tensor, sharpness: float = 16.0) -> None:
-        """Set the weights to the centred means of normalised features per class (nearest class mean, Mensink et al. 2013).
+        """Set the weights to the centred means of normalised features a class (nearest class mean, Mensink et al. 2013).
 
         ``targets`` are class indices [N] or indicators [N, C]. ``sharpness`` is the logit of a feature that equals its
         class mean's direction at full length.

@@ -37,7 +37,7 @@ class SequenceNetwork(nn.Module):
         return PrefixStage(lowest - 1, lowest > self.body.num_layers, names)
 
     def train(self, mode: bool = True) -> SequenceNetwork:
-        """Training mode, but parts without trained parameters never drop anything: cached or not, they give the same."""
+        """Training mode, but parts without trained parameters never drop anything: cached or not, they are the same."""
         super().train(mode)
         for part in (self.body.embeddings, *self.body.layers):
             if not any(parameter.requires_grad for parameter in part.parameters()):
@@ -51,7 +51,7 @@ class SequenceNetwork(nn.Module):
 
     def features(self, batch: Batch) -> Tensor:
         """Pooled features [B, d], fp32; from the cached prefix where the batch carries one."""
-        if batch.prefix is not None and batch.prefix.shape[0] == len(batch.rows) != batch.num_tokens:
+        if batch.prefix is not None and batch.prefix_pooled:
             return batch.prefix
         return self._pooled(batch, batch.prefix)
 
