@@ -222,6 +222,7 @@ def _trials(folder: Path, given: argparse.Namespace) -> dict[str, Any]:
     write_rows(folder, given.rows)
     options = ["--training.max-steps", str(given.max_steps), "--model.dropout", "0.1", "--method.type", given.method]
     options += ["--training.evaluations-per-epoch", "2", "--training.precision", "bf16"]
+    options += ["--training.early-stopping-patience", "none"]
     setting = Setting(folder, given.model or make_model(folder / "model"), tuple(options), given.fresh)
     finish(setting, folder / "warm-up")
     begin = time.perf_counter()

@@ -10,7 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModelForSequenceClassification, RobertaConfig, RobertaModel, RobertaTokenizer, pipeline
+from transformers import (
+    AutoModelForSequenceClassification,
+    BertConfig,
+    BertModel,
+    RobertaConfig,
+    RobertaModel,
+    RobertaTokenizer,
+    pipeline,
+)
 
 from feinschliff.config.load import load_run_config
 from feinschliff.data.examples import Example, Place
@@ -22,6 +30,7 @@ from feinschliff.results.training import TrainingResult
 from tests.numerics.tiny_runs import KINDS, METHODS, examples
 
 TOLERANCE = 1e-4
+VIVID = 0.2
 
 
 def write_rows(path: Path, kind: str, num_rows: int = 90) -> Path:
@@ -69,11 +78,22 @@ def by_pipeline(folder: Path, texts: list[tuple[str, ...]], batch_rows: int, fun
 
 
 @pytest.fixture(scope="session")
-def tiny_roberta(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def vivid_bert(tiny_bert: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """``tiny_bert`` with weights ten times as wide: its features differ from row to row."""
+    folder = shutil.copytree(tiny_bert, tmp_path_factory.mktemp("vivid_bert"), dirs_exist_ok=True)
+    config = BertConfig.from_pretrained(tiny_bert, initializer_range=VIVID)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        BertModel(config).save_pretrained(folder)
+    return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def vivid_roberta(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Random RoBERTa (positions start after padding, one segment) with a byte-level tokenizer."""
     from tokenizers.pre_tokenizers import ByteLevel
 
-    folder = tmp_path_factory.mktemp("tiny_roberta")
+    folder = tmp_path_factory.mktemp("vivid_roberta")
     tokens = ["<s>", "<pad>", "</s>", "<unk>", "<mask>", *sorted(ByteLevel.alphabet())]
     merges = [("Ġ", "t"), ("o", "o"), ("a", "n")]
     vocabulary = {token: index for index, token in enumerate([*tokens, *("".join(pair) for pair in merges)])}
@@ -87,6 +107,7 @@ def tiny_roberta(tmp_path_factory: pytest.TempPathFactory) -> Path:
         max_position_embeddings=130,
         type_vocab_size=1,
         pad_token_id=1,
+        initializer_range=VIVID,
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -97,15 +118,15 @@ def tiny_roberta(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("family", "kind", "pooling", "method"),
     [
-        ("tiny_bert", "single", "mean", "full"),
-        ("tiny_bert", "single", "cls", "lora"),
-        ("tiny_bert", "multi", "mean", "lora"),
-        ("tiny_bert", "multi", "cls", "frozen_layers"),
-        ("tiny_bert", "pair", "mean", "frozen_layers"),
-        ("tiny_bert", "pair", "cls", "full"),
-        ("tiny_roberta", "single", "mean", "full"),
-        ("tiny_roberta", "multi", "cls", "lora"),
-        ("tiny_roberta", "pair", "mean", "frozen_layers"),
+        ("vivid_bert", "single", "mean", "full"),
+        ("vivid_bert", "single", "cls", "lora"),
+        ("vivid_bert", "multi", "mean", "lora"),
+        ("vivid_bert", "multi", "cls", "frozen_layers"),
+        ("vivid_bert", "pair", "mean", "frozen_layers"),
+        ("vivid_bert", "pair", "cls", "full"),
+        ("vivid_roberta", "single", "mean", "full"),
+        ("vivid_roberta", "multi", "cls", "lora"),
+        ("vivid_roberta", "pair", "mean", "frozen_layers"),
     ],
 )
 def test_the_ecosystem_gives_our_scores(
@@ -117,7 +138,7 @@ def test_the_ecosystem_gives_our_scores(
     texts = texts_of(kind)
     expected = ours(run, texts)
     assert expected.shape == (21, 3)
-    assert expected.std(0).min() > 1e-4, "all rows get one answer: this would prove nothing"
+    assert expected.std(0).min() > 50 * TOLERANCE, "all rows get one answer: this would prove nothing"
     for batch_rows in (1, 8, 21):
         found = plain_probabilities(run / "model", texts, kind == "multi", batch_rows)
         assert float(np.abs(found - expected).max()) < TOLERANCE
@@ -132,11 +153,11 @@ def test_the_ecosystem_gives_our_scores(
     ]
 
 
-def test_bf16_training_exports_its_fp32_masters(tiny_bert: Path, tmp_path: Path) -> None:
-    _, run = trained(tiny_bert, tmp_path, training={"epochs": 1, "precision": "bf16", "num_threads": 1})
+def test_bf16_training_exports_its_fp32_masters(vivid_bert: Path, tmp_path: Path) -> None:
+    _, run = trained(vivid_bert, tmp_path, training={"epochs": 1, "precision": "bf16", "num_threads": 1})
     native = AutoModelForSequenceClassification.from_pretrained(run / "model")
     assert {parameter.dtype for parameter in native.parameters()} == {torch.float32}
-    base = AutoModelForSequenceClassification.from_pretrained(tiny_bert)
+    base = AutoModelForSequenceClassification.from_pretrained(vivid_bert)
     name = "bert.encoder.layer.0.attention.self.query.weight"
     moved = native.get_parameter(name) - base.get_parameter(name)
     assert 0 < float(moved.detach().abs().max()) < 1e-2
@@ -144,18 +165,18 @@ def test_bf16_training_exports_its_fp32_masters(tiny_bert: Path, tmp_path: Path)
     assert float(np.abs(plain_probabilities(run / "model", texts, False) - ours(run, texts)).max()) < TOLERANCE
 
 
-def test_a_length_limit_goes_with_the_model(tiny_bert: Path, tmp_path: Path) -> None:
-    _, run = trained(tiny_bert, tmp_path, model={"max_length_tokens": 8})
+def test_a_length_limit_goes_with_the_model(vivid_bert: Path, tmp_path: Path) -> None:
+    _, run = trained(vivid_bert, tmp_path, model={"max_length_tokens": 8})
     texts = [("the movie was " + "really " * 40 + "good",), ("lost parcel",)]
     expected = ours(run, texts)
     assert float(np.abs(by_pipeline(run / "model", texts, 2, "softmax") - expected).max()) < TOLERANCE
     assert float(np.abs(ours(run, [("the movie was " + "really " * 20,)]) - expected[:1]).max()) < TOLERANCE
 
 
-def test_the_same_command_again_returns_the_result(tiny_bert: Path, tmp_path: Path) -> None:
-    first, run = trained(tiny_bert, tmp_path)
+def test_the_same_command_again_returns_the_result(vivid_bert: Path, tmp_path: Path) -> None:
+    first, run = trained(vivid_bert, tmp_path)
     written = (run / "model" / "model.safetensors").stat().st_mtime_ns
-    again, _ = trained(tiny_bert, tmp_path)
+    again, _ = trained(vivid_bert, tmp_path)
     assert again == first
     assert (run / "model" / "model.safetensors").stat().st_mtime_ns == written
     assert json.loads((run / "run.json").read_text())["status"] == "finished"
@@ -163,33 +184,33 @@ def test_the_same_command_again_returns_the_result(tiny_bert: Path, tmp_path: Pa
     assert list(run.glob(".*.tmp")) == []
 
 
-def test_a_new_run_gives_the_same_hash_and_another_seed_another(tiny_bert: Path, tmp_path: Path) -> None:
+def test_a_new_run_gives_the_same_hash_and_another_seed_another(vivid_bert: Path, tmp_path: Path) -> None:
     results = []
     for number, seed in enumerate((3, 3, 4)):
         (tmp_path / str(number)).mkdir()
-        result, run = trained(tiny_bert, tmp_path / str(number), seed=seed)
+        result, run = trained(vivid_bert, tmp_path / str(number), seed=seed)
         weights = (run / "model" / "model.safetensors").read_bytes()
         results.append((result.weights_sha256, [point.model_dump() for point in result.curve], weights))
     assert results[0] == results[1]
     assert results[0][0] != results[2][0]
 
 
-def test_other_rows_under_a_begun_run_are_refused(tiny_bert: Path, tmp_path: Path) -> None:
+def test_other_rows_under_a_begun_run_are_refused(vivid_bert: Path, tmp_path: Path) -> None:
     from feinschliff.engine import loop
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, "train_step", _stop)
         with pytest.raises(KeyboardInterrupt):
-            trained(tiny_bert, tmp_path)
+            trained(vivid_bert, tmp_path)
     original = write_rows(tmp_path / "rows.csv", "single").read_text()
     changed = shutil.copy(tmp_path / "rows.csv", tmp_path / "changed.csv")
     (tmp_path / "rows.csv").write_text(original.replace("parcel", "letter"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tests.models.test_native.write_rows", lambda path, *_: path)
         with pytest.raises(RunDirectoryError, match="begun with other rows"):
-            trained(tiny_bert, tmp_path)
+            trained(vivid_bert, tmp_path)
         shutil.copy(changed, tmp_path / "rows.csv")
-        assert trained(tiny_bert, tmp_path)[0].steps == 8
+        assert trained(vivid_bert, tmp_path)[0].steps == 8
 
 
 def _stop(*_: Any) -> None:
