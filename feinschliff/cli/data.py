@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
-from feinschliff.cli.output import emit
+from feinschliff.cli.output import console, emit
 from feinschliff.config.data import DataConfig
 from feinschliff.errors import ConfigError, Fault
 from feinschliff.results.data import CleanResult, DataReport, SplitResult
@@ -50,14 +50,21 @@ def check(
     delimiter: _Delimiter = None,
     label_separator: _Separator = None,
     similarity: _Similarity = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="Looks at lengths and label errors: a model as for tune, or none; default: the starter."),
+    ] = None,
     as_json: _Json = False,
 ) -> int:
     """Every fault with file and line: empty, duplicate, conflicting, misspelt, leaking rows. Exit code 1 on errors."""
     from feinschliff.lifecycle.data import check as work
+    from feinschliff.lifecycle.data import model_hooks
 
     given = {"train": files, "target": target, "text": text, "validation": validation, "test": test}
     given |= {"encoding": encoding, "delimiter": delimiter, "label_separator": label_separator}
-    result = work(_config(given | {"near_duplicate_similarity": similarity}))
+    config = _config(given | {"near_duplicate_similarity": similarity})
+    notes = console(stderr=True)
+    result = work(config, model_hooks(config, model, lambda note: notes.print(note, markup=False)))
     emit(result, as_json, lambda out: _show_report(out, result))
     return int(any(finding.severity == "error" for finding in result.findings))
 

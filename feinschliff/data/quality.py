@@ -30,6 +30,8 @@ class ModelHooks:
     """Longer texts would be cut."""
     embed: Embed | None = None
     """Texts to [rows, width] frozen embeddings, for suspected label errors."""
+    note: str = ""
+    """Which model was asked, or why none was."""
 
 
 def check(config: DataConfig, hooks: ModelHooks | None = None, seed: int = 0) -> DataReport:
@@ -52,7 +54,7 @@ def check(config: DataConfig, hooks: ModelHooks | None = None, seed: int = 0) ->
         *label_drafts(scanned, bool(config.test)),
     ]
     announcements = [note for tables in scanned.tables for table in tables for note in table.announcements]
-    announcements += scanned.columns.announcements
+    announcements += [*scanned.columns.announcements, *([hooks.note] if hooks.note else [])]
     lengths = None
     if scanned.num_tokens is not None and len(scanned.num_tokens):
         lengths = summarise_lengths(scanned.num_tokens, hooks.limit_tokens or int(scanned.num_tokens.max()))

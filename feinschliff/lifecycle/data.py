@@ -1,21 +1,29 @@
-"""The verb ``data``: check, clean, split. Knows no file format; what a model can add to a check is handed in."""
+"""The verb ``data``: check, clean, split. Knows no file format; a model adds to a check where there is one."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 from feinschliff.config.data import DataConfig
+from feinschliff.config.model import ModelConfig
+from feinschliff.config.run import RunConfig
 from feinschliff.data import clean as cleaning
 from feinschliff.data import quality
-from feinschliff.data.load import load_splits
+from feinschliff.data.load import load_splits, open_with_columns
 from feinschliff.data.quality import ModelHooks
 from feinschliff.data.rows_to_examples import count_reasons
 from feinschliff.data.sources import open_tables, read_tables
 from feinschliff.data.writers import RowWriter, output_format, write_dropped
+from feinschliff.errors import ResourceError
+from feinschliff.models.sources import cached_folder, resolve_model
 from feinschliff.results.data import CleanResult, DataReport, SplitResult
 
-__all__ = ["ModelHooks", "check", "clean", "split"]
+__all__ = ["ModelHooks", "check", "clean", "model_hooks", "split"]
+
+NO_MODEL = "none"
 
 
 def check(config: DataConfig, hooks: ModelHooks | None = None, seed: int = 0) -> DataReport:
@@ -25,6 +33,40 @@ def check(config: DataConfig, hooks: ModelHooks | None = None, seed: int = 0) ->
         DataError: files that cannot be read, or columns that are not found.
     """
     return quality.check(config, hooks, seed)
+
+
+def model_hooks(
+    config: DataConfig, model: str | None = None, announce: Callable[[str], None] = lambda _: None
+) -> ModelHooks:
+    """What a base model can add to a check: lengths in tokens and suspected label errors.
+
+    Args:
+        model: a source as for a run, or ``none``, which imports no torch. None: the model that a run takes by default;
+            where it cannot be had the check goes without, and its report says so.
+        announce: told before something slow begins.
+
+    Raises:
+        DataError: the files cannot be opened, or their columns are not found.
+        ModelError, ResourceError: the model that was named cannot be used.
+    """
+    left_out = "lengths in tokens and suspected label errors were left out"
+    if model == NO_MODEL:
+        return ModelHooks(note=f"{left_out}: no model was wanted")
+    columns = open_with_columns(config.train, config)[1]
+    wanted = ModelConfig() if model is None else ModelConfig(source=model)
+    if cached_folder(wanted.source) is None:
+        announce(f"fetching {wanted.source}")
+    try:
+        resolved = resolve_model(wanted.source)
+    except ResourceError as error:
+        if model is not None:
+            raise
+        return ModelHooks(note=f"{left_out}: {error.faults[-1].what}; `--model` names another one")
+    announce(f"looking at lengths and labels with {resolved.name} (without: --model {NO_MODEL})")
+    from feinschliff.lifecycle.embedding import FrozenEncoder
+
+    encoder = FrozenEncoder(RunConfig(model=wanted), resolved, len(columns.text))
+    return replace(encoder.hooks(), note=f"lengths and suspected label errors: judged with {resolved.name}")
 
 
 def clean(

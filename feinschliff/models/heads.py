@@ -56,7 +56,7 @@ class Head(nn.Module):
 
     @torch.no_grad()
     def start_from_class_means(self, features_Nd: Tensor, targets: Tensor, sharpness: float = 16.0) -> None:
-        """Set the weights to the centred means of normalised features a class (nearest class mean, Mensink et al. 2013).
+        """Set the weights to the centred means of features per class (nearest class mean, Mensink et al. 2013).
 
         ``targets`` are class indices [N] or indicators [N, C]. ``sharpness`` is the logit of a feature that equals its
         class mean's direction at full length.

@@ -89,9 +89,10 @@ def test_split_files_hold_every_usable_row_once(tmp_path: Path) -> None:
 
 def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = write(tmp_path / "rows.csv", rows(60))
-    assert main(["data", "check", source, "--json"]) == 0
+    assert main(["data", "check", source, "--model", "none", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["rows"] == 60
-    assert main(["data", "check", write(tmp_path / "one.csv", [("some text", "a")])]) == 1
+    one = write(tmp_path / "one.csv", [("some text", "a")])
+    assert main(["data", "check", one, "--model", "none"]) == 1
     assert "error" in capsys.readouterr().out
     assert main(["data", "check", source, "--target", "lable"]) == 2
     assert "did you mean --target label?" in " ".join(capsys.readouterr().err.split())
@@ -107,7 +108,38 @@ def test_a_check_needs_no_torch(tmp_path: Path) -> None:
     code = (
         "import sys\n"
         "from feinschliff.cli.main import main\n"
-        f"assert main(['data', 'check', {source!r}]) == 0\n"
+        f"assert main(['data', 'check', {source!r}, '--model', 'none']) == 0\n"
         "assert 'torch' not in sys.modules, 'torch was imported'\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+PAIRS = [(text, " ".join(reversed(text.split())), label) for text, label in rows(60)]
+
+
+@pytest.mark.parametrize("named", [(), ("--text", "question", "--text", "answer")], ids=["found", "named"])
+def test_a_model_adds_lengths_and_label_errors(
+    tmp_path: Path, tiny_bert: Path, capsys: pytest.CaptureFixture[str], named: tuple[str, ...]
+) -> None:
+    source = write(tmp_path / "pairs.csv", PAIRS, ("question", "answer", "label"))
+    assert main(["data", "check", source, *named, "--model", str(tiny_bert), "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["columns"]["text"] == ["question", "answer"]
+    assert report["lengths"]["longest"] > report["lengths"]["median"] > 4
+    assert [finding for finding in report["findings"] if finding["kind"] == "label_error"]
+    assert "judged with tiny_bert" in report["columns"]["announcements"][-1]
+
+
+def test_without_its_default_model_a_check_goes_on_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FEINSCHLIFF_OFFLINE", "1")
+    monkeypatch.setenv("FEINSCHLIFF_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
+    source = write(tmp_path / "rows.csv", rows(60))
+    assert main(["data", "check", source, "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["lengths"] is None
+    assert "suspected label errors were left out: " in report["columns"]["announcements"][-1]
+    assert main(["data", "check", source, "--model", "minilm-l6"]) == 2
+    assert "offline" in capsys.readouterr().err
