@@ -2,8 +2,8 @@
 
     python benchmarks/kills.py [--num-kills 20] [--model FOLDER] [--method full] [--rows 600] [--seed 0] [--json]
 
-Each trial starts `feinschliff train` as a process, kills it (at a random moment, while a checkpoint is being written, or
-while the model is), starts the same command until it is finished, and compares hashes: of the best weights, of the
+Each trial starts `feinschliff train` as a process, kills it (at a random moment, while a checkpoint is being written,
+or while the model is), starts the same command until it is finished, and compares hashes: of the best weights, of the
 exported model file and of the curve. Without --model a tiny random BERT is made. Exit code 1 if any hash differs.
 
 Processes are forked from a server that has imported the libraries already, which saves seconds of start a trial;
@@ -32,7 +32,14 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 if str(REPOSITORY) not in sys.path:
     sys.path.insert(0, str(REPOSITORY))
 MOMENTS = ("random", "checkpoint", "random", "checkpoint", "export")
-PRELOADED = ["torch", "peft", "sklearn.metrics", "transformers.models.auto.modeling_auto", "feinschliff.lifecycle.train"]
+PRELOADED = [
+    "torch",
+    "peft",
+    "sklearn.metrics",
+    "transformers.models.auto.modeling_auto",
+    "feinschliff.lifecycle.train",
+]
+FILLER = "the my please help when new old day night work home city car train red green blue"
 TOPICS = {"delivery": "parcel delivery late lost", "film": "movie film good bad", "money": "refund money account"}
 
 
@@ -65,7 +72,7 @@ class Trial:
 def write_rows(folder: Path, num_rows: int, seed: int = 0) -> None:
     """``rows.csv``: made-up sentences of three topics."""
     rng = random.Random(seed)
-    filler = "the my please help when new old day night work home city car train red green blue".split()
+    filler = FILLER.split()
     lines = ["text,label"]
     for row in range(num_rows):
         topic = sorted(TOPICS)[row % len(TOPICS)]
@@ -250,7 +257,10 @@ def _trials(folder: Path, given: argparse.Namespace) -> dict[str, Any]:
 
 
 def _print(report: dict[str, Any]) -> None:
-    print(f"{report['method']} on {report['model']}, {report['steps']} steps; left alone: {report['expected']['weights'][:16]}")
+    print(
+        f"{report['method']} on {report['model']}, {report['steps']} steps; "
+        f"left alone: {report['expected']['weights'][:16]}"
+    )
     print(f"{'':>3}  {'killed while/at':<42} {'resumed from step':>17}  {'weights':<16}  equal")
     for number, trial in enumerate(report["trials"], start=1):
         step = "start" if trial["resumed_from_step"] is None else trial["resumed_from_step"]

@@ -192,14 +192,14 @@ def run(config: RunConfig, splits: Splits, model: ResolvedModel, context: RunCon
 def _start_over_or_refuse(context: RunContext) -> None:
     """Going on from a checkpoint of other rows, another base or other settings would mix two runs."""
     directory = context.directory
-    if not context.start_over:
+    if not context.start_over and directory.holds_work():
         raise RunDirectoryError(
             f"{directory.path} was begun with other rows or another base model",
             where="output_dir",
             why="going on would mix two runs",
             remedy="give back what it was begun with, or choose another --output-dir",
         )
-    context.announce("the time left allows another recipe than before the interruption: training starts anew")
+    context.announce("settings or rows are others than before the interruption: training starts anew")
     shutil.rmtree(directory.checkpoints, ignore_errors=True)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -36,7 +38,9 @@ def row_by_row(inputs: list[Tensor], lengths: list[int]) -> Tensor:
     """torch's kernel on one padded batch with a mask, then only the real tokens: [1, T, H, D]."""
     starts = torch.tensor([0, *lengths]).cumsum(0)[:-1].tolist()
     padded = [
-        torch.stack([F.pad(x[0, :, s : s + n], (0, 0, 0, max(lengths) - n)) for s, n in zip(starts, lengths, strict=True)])
+        torch.stack(
+            [F.pad(x[0, :, s : s + n], (0, 0, 0, max(lengths) - n)) for s, n in zip(starts, lengths, strict=True)]
+        )
         for x in inputs
     ]
     real = torch.arange(max(lengths))[None] < torch.tensor(lengths)[:, None]
@@ -61,7 +65,23 @@ def test_groups_with_and_without_padding_both_occur() -> None:
     groups = group_by_length(LENGTHS["several groups"])
     assert {group.index is None for group in groups} == {True, False}
     assert [groups[0].start, groups[-1].stop] == [0, sum(LENGTHS["several groups"])]
-    assert all(before.stop == after.start for before, after in zip(groups, groups[1:], strict=False))
+    assert all(before.stop == after.start for before, after in itertools.pairwise(groups))
+
+
+@pytest.mark.parametrize("lengths", [LENGTHS["padded"], LENGTHS["long rows"]], ids=["written out", "fused"])
+def test_filling_tokens_give_nothing_and_get_no_gradient(lengths: list[int]) -> None:
+    inputs, filled = make_inputs(lengths), make_inputs([*lengths, 7])
+    with torch.no_grad():
+        for mine, other in zip(filled, inputs, strict=True):
+            mine[:, :, : sum(lengths)] = other
+    out = packed(filled, lengths)
+    assert torch.equal(out[:, sum(lengths) :], torch.zeros(1, 7, HEADS, WIDTH))
+    assert torch.equal(out[:, : sum(lengths)], packed(inputs, lengths))
+    out.square().sum().backward()
+    for x in filled:
+        assert x.grad is not None
+        assert torch.equal(x.grad[:, :, sum(lengths) :], torch.zeros(1, HEADS, 7, WIDTH))
+        assert float(x.grad[:, :, : sum(lengths)].abs().min()) > 0
 
 
 def test_a_row_never_sees_another() -> None:

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from feinschliff.engine.batching import (
+    TOKEN_MULTIPLE,
     TokenTable,
     by_length,
     collate,
@@ -39,9 +40,20 @@ def test_a_batch_holds_each_row_whole_sorted_by_length(lengths: list[int]) -> No
         assert batch.positions_T[part].tolist() == list(range(length))
         place += length
     assert batch.segments_T is not None
-    assert torch.equal(batch.segments_T, batch.ids_T % 2)
+    assert torch.equal(batch.segments_T[:place], batch.ids_T[:place] % 2)
     assert batch.targets is not None
     assert torch.equal(batch.targets, batch.rows * 7)
+
+
+@given(Lengths)
+def test_filling_rounds_up_with_tokens_that_occur(lengths: list[int]) -> None:
+    batch = collate(table_of(lengths), np.arange(len(lengths)))
+    whole = len(batch.ids_T)
+    assert whole % TOKEN_MULTIPLE == 0
+    assert 0 <= whole - batch.num_tokens < TOKEN_MULTIPLE
+    assert len(batch.positions_T) == whole
+    assert set(batch.ids_T.tolist()) == set(batch.ids_T[: batch.num_tokens].tolist())
+    assert batch.positions_T[batch.num_tokens :].tolist() == [0] * (whole - batch.num_tokens)
 
 
 @given(Lengths)

@@ -20,7 +20,14 @@ TENSORS = {"weight:a": torch.arange(6.0).view(2, 3), "adam:step.a": torch.tensor
 def test_state_comes_back_whole(tmp_path: Path) -> None:
     point = CurvePoint(step=3, epoch=0.5, train_loss=1 / 3, validation_metric=0.1)
     state = TrainState(
-        step=7, best_metric=0.1 + 0.2, best_step=3, tokens=11, seconds=1.25, loss_sum=2 / 3, loss_targets=5, curve=[point]
+        step=7,
+        best_metric=0.1 + 0.2,
+        best_step=3,
+        tokens=11,
+        seconds=1.25,
+        loss_sum=2 / 3,
+        loss_targets=5,
+        curve=[point],
     )
     path = checkpoint.save(tmp_path, state, TENSORS, keep=2)
     loaded, tensors = checkpoint.load(path)
@@ -99,7 +106,7 @@ def test_safetensors_own_errors_are_told_apart(tmp_path: Path, monkeypatch: pyte
 
         monkeypatch.setattr(checkpoint, "save_file", save_file)
 
-    fail('Error while serializing: I/O error: No space left on device (os error 28)')
+    fail("Error while serializing: I/O error: No space left on device (os error 28)")
     with pytest.raises(ResourceError):
         checkpoint.save_tensors(tmp_path / "a", TENSORS)
     fail("Error while serializing: InvalidOffset")

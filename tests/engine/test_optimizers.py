@@ -74,7 +74,9 @@ def test_adamw_equals_torchs_with_scaled_rates() -> None:
 def test_state_goes_to_another_optimizer_and_on_to_the_same_bits() -> None:
     def start() -> tuple[nn.Parameter, GroupedAdamW]:
         value = nn.Parameter(torch.linspace(-1, 1, 6).view(2, 3))
-        return value, GroupedAdamW({"layer.w": value}, [ParameterGroup(("layer.w",), 1.0, 0.01)], 1e-2, TrainingConfig())
+        return value, GroupedAdamW(
+            {"layer.w": value}, [ParameterGroup(("layer.w",), 1.0, 0.01)], 1e-2, TrainingConfig()
+        )
 
     def step(value: nn.Parameter, optimizer: GroupedAdamW, number: int) -> None:
         value.grad = torch.full((2, 3), 0.1 * number - 0.2)

@@ -30,7 +30,9 @@ def test_every_linear_layer_of_the_body_by_default(tiny_bert: Path, tmp_path: Pa
 
 
 def test_merging_is_w_plus_alpha_over_rank_b_a(tiny_bert: Path, tmp_path: Path) -> None:
-    prepared = made_run(tiny_bert, tmp_path, method={"type": "lora", "rank": 4, "alpha": 6.0, "target_modules": ["query"]})
+    prepared = made_run(
+        tiny_bert, tmp_path, method={"type": "lora", "rank": 4, "alpha": 6.0, "target_modules": ["query"]}
+    )
     layer = "body.model.encoder.layer.1.attention.self.query"
     weights = {name: value.detach().clone() for name, value in prepared.network.named_parameters()}
     up = weights[f"{layer}.lora_B.default.weight"].normal_()

@@ -22,7 +22,9 @@ from transformers import (
 
 from feinschliff.config.load import load_run_config
 from feinschliff.data.examples import Example, Place
+from feinschliff.engine import loop
 from feinschliff.errors import RunDirectoryError
+from feinschliff.lifecycle import finish
 from feinschliff.lifecycle.train import train
 from feinschliff.models.plain import plain_probabilities
 from feinschliff.predictor import Predictor
@@ -47,7 +49,13 @@ def trained(folder: Path, tmp_path: Path, kind: str = "single", **changes: Any) 
     values = {
         "data": {"train": [str(write_rows(tmp_path / "rows.csv", kind))], "target": "label", "text": ["text"]},
         "model": {"source": str(folder), **changes.pop("model", {})},
-        "training": {"epochs": 2, "precision": "fp32", "num_threads": 1, "global_batch_rows": 16, "learning_rate": 3e-3},
+        "training": {
+            "epochs": 2,
+            "precision": "fp32",
+            "num_threads": 1,
+            "global_batch_rows": 16,
+            "learning_rate": 3e-3,
+        },
         "output_dir": str(run),
         **changes,
     }
@@ -73,7 +81,9 @@ def ours(run: Path, texts: list[tuple[str, ...]]) -> np.ndarray[Any, Any]:
 def by_pipeline(folder: Path, texts: list[tuple[str, ...]], batch_rows: int, function: str) -> np.ndarray[Any, Any]:
     classify = pipeline("text-classification", model=str(folder), tokenizer=str(folder), device="cpu")
     inputs = [{"text": row[0], "text_pair": row[1]} if len(row) == 2 else row[0] for row in texts]
-    answers = classify(inputs, top_k=None, batch_size=batch_rows, truncation=True, padding=True, function_to_apply=function)
+    answers = classify(
+        inputs, top_k=None, batch_size=batch_rows, truncation=True, padding=True, function_to_apply=function
+    )
     return np.array([[{one["label"]: one["score"] for one in row}[name] for name in sorted(KINDS)] for row in answers])
 
 
@@ -196,22 +206,32 @@ def test_a_new_run_gives_the_same_hash_and_another_seed_another(vivid_bert: Path
 
 
 def test_other_rows_under_a_begun_run_are_refused(vivid_bert: Path, tmp_path: Path) -> None:
-    from feinschliff.engine import loop
-
+    steps = {"epochs": 2, "num_threads": 1, "precision": "fp32", "checkpoint_every_steps": 1}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "train_step", _stop)
+        patch.setattr(finish, "export_best", _killed)
         with pytest.raises(KeyboardInterrupt):
-            trained(vivid_bert, tmp_path)
-    original = write_rows(tmp_path / "rows.csv", "single").read_text()
-    changed = shutil.copy(tmp_path / "rows.csv", tmp_path / "changed.csv")
-    (tmp_path / "rows.csv").write_text(original.replace("parcel", "letter"))
+            trained(vivid_bert, tmp_path, training=steps)
+    original = (tmp_path / "rows.csv").read_text()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tests.models.test_native.write_rows", lambda path, *_: path)
+        (tmp_path / "rows.csv").write_text(original.replace("parcel", "letter"))
         with pytest.raises(RunDirectoryError, match="begun with other rows"):
+            trained(vivid_bert, tmp_path, training=steps)
+        (tmp_path / "rows.csv").write_text(original)
+        assert trained(vivid_bert, tmp_path, training=steps)[0].resumed_from_step == 4
+
+
+def test_a_run_that_came_to_no_step_takes_other_rows(vivid_bert: Path, tmp_path: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "train_step", _killed)
+        with pytest.raises(KeyboardInterrupt):
             trained(vivid_bert, tmp_path)
-        shutil.copy(changed, tmp_path / "rows.csv")
-        assert trained(vivid_bert, tmp_path)[0].steps == 8
+    text = (tmp_path / "rows.csv").read_text().replace("parcel", "letter")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tests.models.test_native.write_rows", lambda path, *_: path)
+        (tmp_path / "rows.csv").write_text(text)
+        assert any("training starts anew" in said for said in trained(vivid_bert, tmp_path)[0].announcements)
 
 
-def _stop(*_: Any) -> None:
+def _killed(*_: Any) -> None:
     raise KeyboardInterrupt
