@@ -6,6 +6,8 @@ compared on a share of the rows for few epochs, and the best one is then trained
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shutil
 import time
 from collections.abc import Sequence
@@ -55,8 +57,20 @@ class Choice:
     trials: list[CandidateTrial]
 
 
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What is trained on all rows, and for how long."""
+
+    recipe: Recipe
+    epochs: float
+    trials: list[CandidateTrial]
+
+
 def choose_and_train(search: Search, recipes: Sequence[Recipe]) -> Choice:
     """Train the best recipe into the run's directory."""
+    earlier = _earlier_decision(search, recipes)
+    if earlier is not None:
+        return _trained(search, earlier, search.seconds_left)
     rows = len(search.splits.train)
     costs = {recipe.name: recipe.forwards * rows * search.seconds_per_forward for recipe in recipes}
     whole = sum(costs.values())
@@ -118,10 +132,45 @@ def _train_on_all(
     epochs = max(1.0, min(recipe.epochs, float(int((seconds - once) / (per_row * rows)))))
     if epochs < recipe.epochs and "training.epochs" not in search.given:
         search.context.announce(f"{epochs:g} epochs instead of {recipe.epochs:g}: what the budget allows")
-    config = configured(search.config, recipe, search.given, search.config.output_dir, epochs)
-    context = replace(search.context, max_seconds=max(seconds, 10.0))
-    result = run(config, search.splits, search.model, context)
-    return Choice(recipe, config, result, trials)
+    decision = Decision(recipe, epochs, trials)
+    kept = {"rows": _digest(search.splits), "recipe": recipe.name, "epochs": epochs}
+    write_json(_decision_file(search), {**kept, "trials": [trial.model_dump(mode="json") for trial in trials]})
+    return _trained(search, decision, seconds)
+
+
+def _trained(search: Search, decision: Decision, seconds: float) -> Choice:
+    """Train as decided, or read the result where an earlier start already finished it."""
+    directory = search.context.directory
+    config = configured(search.config, decision.recipe, search.given, search.config.output_dir, decision.epochs)
+    if directory.training.exists() and directory.model.exists():
+        result = TrainingResult.model_validate(read_json(directory.training))
+    else:
+        context = replace(search.context, max_seconds=max(seconds, 10.0))
+        result = run(config, search.splits, search.model, context)
+    return Choice(decision.recipe, config, result, decision.trials)
+
+
+def _decision_file(search: Search) -> Path:
+    return search.context.directory.trials / "decision.json"
+
+
+def _earlier_decision(search: Search, recipes: Sequence[Recipe]) -> Decision | None:
+    """What an earlier start decided for these rows: measured anew on a busier machine it could come out otherwise."""
+    file = _decision_file(search)
+    if not file.exists():
+        return None
+    kept = read_json(file)
+    recipe = next((recipe for recipe in recipes if recipe.name == kept["recipe"]), None)
+    if recipe is None or kept["rows"] != _digest(search.splits):
+        search.context.directory.training.unlink(missing_ok=True)
+        return None
+    return Decision(recipe, kept["epochs"], [CandidateTrial.model_validate(trial) for trial in kept["trials"]])
+
+
+def _digest(splits: Splits) -> str:
+    """SHA-256 over texts and labels of the training and validation rows."""
+    rows = [[row.texts, row.labels] for row in (*splits.train, *splits.validation)]
+    return hashlib.sha256(json.dumps([rows, len(splits.train)]).encode()).hexdigest()
 
 
 def _trial_folder(search: Search, recipe: Recipe) -> Path:
@@ -134,7 +183,7 @@ def _trial(
     """Train one candidate, or read its result where an earlier start already finished it."""
     directory = RunDirectory(_trial_folder(search, recipe))
     config = configured(search.config, recipe, search.given, str(directory.path), epochs)
-    key = {"config": config.model_dump(mode="json"), "rows": len(splits.train)}
+    key = {"config": config.model_dump(mode="json"), "rows": _digest(splits)}
     done = directory.path / "trial.json"
     if done.exists() and read_json(done)["key"] == key:
         result = TrainingResult.model_validate(read_json(done)["result"])

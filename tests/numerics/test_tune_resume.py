@@ -1,0 +1,79 @@
+"""A tune run that was killed goes on with what it had decided and done."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from feinschliff.config.load import load_run_config
+from feinschliff.lifecycle import trials, tune
+from feinschliff.results.comparison import TuneResult
+from tests.numerics.tiny_runs import examples
+
+
+def killed(*_: Any, **__: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def run_tune(folder: Path, tmp_path: Path, num_rows: int = 120) -> TuneResult:
+    rows = [f"{row.texts[0]} n{number},{row.labels[0]}" for number, row in enumerate(examples(num_rows, 3))]
+    (tmp_path / "rows.csv").write_text("text,label\n" + "\n".join(rows) + "\n")
+    values = {
+        "data": {"train": [str(tmp_path / "rows.csv")]},
+        "model": {"source": str(folder)},
+        "method": {"type": "frozen_layers", "trained_layers": 1},
+        "training": {"precision": "fp32", "num_threads": 1},
+        "output_dir": str(tmp_path / "run"),
+    }
+    return tune.tune(*load_run_config(None, values), budget_seconds=30.0)
+
+
+def status(tmp_path: Path) -> str:
+    return str(json.loads((tmp_path / "run" / "run.json").read_text())["status"])
+
+
+def test_killed_before_the_verdict_trains_no_second_time(
+    tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(tune, "Predictor", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run_tune(tiny_bert, tmp_path)
+    assert status(tmp_path) == "interrupted"
+    weights = json.loads((tmp_path / "run" / "training.json").read_text())["weights_sha256"]
+    with monkeypatch.context() as patch:
+        patch.setattr(trials, "run", killed)
+        result = run_tune(tiny_bert, tmp_path)
+    assert result.details.training is not None
+    assert result.details.training.weights_sha256 == weights
+    assert run_tune(tiny_bert, tmp_path) == result
+    assert status(tmp_path) == "finished"
+
+
+def test_killed_in_training_keeps_its_epochs_on_a_slower_machine(
+    tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(trials, "run", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run_tune(tiny_bert, tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(tune, "Search", lambda *given: replace(trials.Search(*given), seconds_per_forward=10.0))
+        result = run_tune(tiny_bert, tmp_path)
+    assert result.details.training is not None
+    assert result.details.training.epochs == 4.0
+
+
+def test_other_rows_are_decided_anew(tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(tune, "Predictor", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run_tune(tiny_bert, tmp_path)
+    first = json.loads((tmp_path / "run" / "training.json").read_text())
+    result = run_tune(tiny_bert, tmp_path, num_rows=150)
+    assert result.details.training is not None
+    assert result.details.training.rows > first["rows"]
