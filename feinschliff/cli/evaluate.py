@@ -11,6 +11,7 @@ from rich.table import Table
 
 from feinschliff.cli.output import emit
 from feinschliff.results.evaluation import EvaluationResult
+from feinschliff.results.formats import format_metric_name, format_value, shorten
 
 app = typer.Typer(add_completion=False)
 
@@ -21,34 +22,39 @@ def evaluate(
     sources: Annotated[
         list[str] | None, typer.Argument(help="Labelled data; none: the run's held-out rows.", metavar="[DATA]...")
     ] = None,
+    text: Annotated[list[str] | None, typer.Option(help="Text column of the data; default: the run's own.")] = None,
+    target: Annotated[str | None, typer.Option(help="Label column of the data; default: the run's own.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
-    """Metrics with intervals, per class, calibration and the worst rows."""
+    """Metrics with intervals, per class, calibration and the worst rows; a report of it in the run's directory."""
     from feinschliff.lifecycle.evaluate import evaluate as work
 
-    result = work(run, sources or [])
+    result = work(run, sources or [], text_columns=text or (), target=target)
     emit(result, as_json, lambda out: _show(out, result))
 
 
 def _show(out: Console, result: EvaluationResult) -> None:
-    out.print(f"{result.rows} rows; deciding metric: {result.metric}")
+    out.print(f"{result.rows:,} rows")
     table = Table(box=None, padding=(0, 2, 0, 0))
-    for column in ("metric", "value", "95% interval"):
+    for column in ("metric", "value", f"{100 * result.confidence:.10g}% interval"):
         table.add_column(column, justify="left" if column == "metric" else "right")
     for name, measure in result.metrics.items():
-        table.add_row(name, f"{measure.value:.4f}", f"{measure.low:.4f} to {measure.high:.4f}")
+        value, low, high = (format_value(name, number) for number in (measure.value, measure.low, measure.high))
+        table.add_row(
+            format_metric_name(name), value, f"{low} to {high}", style="bold" if name == result.metric else ""
+        )
     out.print(table)
     if result.calibration:
-        out.print(f"expected calibration error: {result.calibration.ece:.4f}")
-    weakest = sorted((row for row in result.classes if row.support), key=lambda row: row.f1)[:5]
-    if weakest:
-        out.print(
-            "weakest classes: " + ", ".join(f"{row.label} (F1 {row.f1:.3f}, {row.support} rows)" for row in weakest)
-        )
+        out.print(f"expected calibration error: {result.calibration.ece:.1%}")
+    weak = sorted((row for row in result.classes if row.support and row.f1 < 1), key=lambda row: row.f1)[:5]
+    if weak:
+        said = ", ".join(f"{row.label} (F1 {row.f1:.1%}, {row.support:,} rows)" for row in weak)
+        out.print(f"weakest classes: {said}", markup=False)
     for wrong in result.worst[:5]:
         place = f"{wrong.row.file}:{wrong.row.line}"
-        out.print(
-            f"{place}: {wrong.reference!r} taken for {wrong.prediction!r} at {wrong.confidence:.2f}", markup=False
-        )
+        said = f"{wrong.reference!r} taken for {wrong.prediction!r} at {wrong.confidence:.0%}"
+        out.print(f"{place}: {said}: {shorten(wrong.row.text, 80)}", markup=False)
     for note in result.notes:
         out.print(f"note: {note}", markup=False)
+    if result.report:
+        out.print(f"report: {result.report}", markup=False)

@@ -21,19 +21,20 @@ def predict(
     run: Annotated[Path, typer.Argument(help="The run's directory.")],
     texts: Annotated[list[str] | None, typer.Argument(help="Texts; - reads one a line from standard input.")] = None,
     file: Annotated[list[str] | None, typer.Option(help="Data files or sources; labels are not needed.")] = None,
+    text: Annotated[list[str] | None, typer.Option(help="Text column of the file; default: the run's own.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
     """The labels of texts, with scores."""
     asked = _asked(texts or [])
     if bool(asked) == bool(file):
         raise InputError(
-            "nothing to predict" if not file else "texts and --file are both given",
+            _nothing(texts or []) if not file else "texts and --file are both given",
             where="command line",
             remedy='give texts, or --file rows.csv: feinschliff predict runs/a "where is my parcel?"',
         )
     from feinschliff.lifecycle.predict import predict as work
 
-    results = work(run, asked or None, file or ())
+    results = work(run, asked or None, file or (), text_columns=text or ())
     emit(results, as_json, lambda out: _show(out, results))
 
 
@@ -41,6 +42,10 @@ def _asked(texts: list[str]) -> list[str]:
     if texts != ["-"]:
         return texts
     return [line.rstrip("\n") for line in sys.stdin if line.strip()]
+
+
+def _nothing(texts: list[str]) -> str:
+    return "nothing to predict" + (": standard input held no text" if texts == ["-"] else "")
 
 
 def _show(out: Console, results: list[PredictionResult]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -51,5 +52,5 @@ def _show(out: Console, result: TrainingResult, output_dir: str) -> None:
     out.print(
         f"trained {result.method}: {result.steps} steps, {result.epochs:g} epochs in {result.seconds:.1f} s{best}"
     )
-    out.print(f"run: {output_dir}")
-    out.print(f"next: feinschliff evaluate {output_dir} HELD_OUT.csv")
+    out.print(f"run: {output_dir}", markup=False)
+    out.print(f"next: feinschliff evaluate {shlex.quote(output_dir)}", markup=False)

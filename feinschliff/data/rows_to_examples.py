@@ -91,8 +91,13 @@ def count_reasons(dropped: Iterable[DroppedRow]) -> dict[str, int]:
     return counts
 
 
-def check_table_columns(tables: Sequence[Table], columns: ColumnsFound, needs_labels: bool = True) -> None:
-    """Refuse tables that lack a column which others have.
+OTHER_FILES = "the other files have it"
+
+
+def check_table_columns(
+    tables: Sequence[Table], columns: ColumnsFound, needs_labels: bool = True, why: str = OTHER_FILES
+) -> None:
+    """Refuse tables that lack a column which is needed; ``why`` it is.
 
     Raises:
         DataError: every missing column of every table.
@@ -105,7 +110,7 @@ def check_table_columns(tables: Sequence[Table], columns: ColumnsFound, needs_la
             if name not in table.columns:
                 near = difflib.get_close_matches(name, table.columns, n=1, cutoff=0.5)
                 hint = f"rename {near[0]!r} to {name!r}" if near else f"its columns: {', '.join(table.columns)}"
-                faults.append(Fault(f"there is no column {name!r}", table.name, "the other files have it", hint))
+                faults.append(Fault(f"there is no column {name!r}", table.name, why, hint))
     if faults:
         raise DataError(faults)
 
@@ -116,6 +121,7 @@ def load_examples(
     columns: ColumnsFound,
     known_labels: Collection[str] | None = None,
     needs_labels: bool = True,
+    why: str = OTHER_FILES,
 ) -> tuple[list[Example], list[DroppedRow], list[str]]:
     """Read files with the columns of a run, to evaluate or (``needs_labels=False``) to predict.
 
@@ -130,7 +136,7 @@ def load_examples(
     tables = open_tables(sources, config)
     if not needs_labels and len(columns.text) == 1 and all(len(table.columns) == 1 for table in tables):
         columns = columns.model_copy(update={"text": tables[0].columns, "target": None, "group": None, "time": None})
-    check_table_columns(tables, columns, needs_labels)
+    check_table_columns(tables, columns, needs_labels, why)
     reader = ExampleReader(columns, needs_labels)
     examples = list(reader.read(read_tables(tables)))
     if known_labels is not None:

@@ -1,13 +1,68 @@
-"""The model card of a tuned run, from its result. Knows no weights."""
+"""The model card of a run, from its result. Knows no weights."""
 
 from __future__ import annotations
 
+import platform
+from importlib.metadata import version
+
+from feinschliff import __version__
 from feinschliff.config.run import RunConfig
+from feinschliff.data.examples import Splits
+from feinschliff.data.sources import sha256_of_sources
 from feinschliff.models.card import CardFacts, write_card
 from feinschliff.models.catalogue import entries, hub_id
 from feinschliff.models.sources import ResolvedModel
 from feinschliff.results.comparison import TuneResult
+from feinschliff.results.formats import format_metric_name, format_value
+from feinschliff.results.training import TrainingResult
 from feinschliff.store.run_directory import RunDirectory
+
+LIBRARIES = ("torch", "transformers", "tokenizers", "peft", "scikit-learn", "numpy")
+
+
+def versions() -> dict[str, str]:
+    """What figures depend on: this package, Python and the libraries."""
+    own = {"feinschliff": __version__, "python": platform.python_version()}
+    return own | {name: version(name) for name in LIBRARIES}
+
+
+def write_training_card(result: TrainingResult, config: RunConfig, model: ResolvedModel, splits: Splits) -> None:
+    """Write ``README.md`` into the model folder of a run that was trained and not compared with anything."""
+    listed = entries().get(model.name)
+    directory, data = RunDirectory(config.output_dir), config.data
+    facts = CardFacts(
+        name=directory.path.name,
+        base_model=(hub_id(model.name) if listed else None) or model.name,
+        base_license=model.license,
+        verdict=_training_sentence(result, len(splits.validation)),
+        metrics={},
+        test_rows=len(splits.test),
+        labels=splits.label_names,
+        data_sha256=sha256_of_sources([*data.train, *data.validation, *data.test]),
+        config=config.model_dump(mode="json"),
+        languages=tuple(listed.languages) if listed else (),
+        base_revision=model.revision,
+        base_weights_sha256=model.weights_sha256,
+        weights_sha256=result.weights_sha256 or "",
+        rows={
+            "train": len(splits.train),
+            "validation": len(splits.validation),
+            "test": len(splits.test),
+            "dropped": len(splits.dropped),
+        },
+        multi_label=splits.columns.kind == "multi_label",
+        sentence_pairs=len(splits.columns.text) == 2,
+        versions=versions(),
+    )
+    write_card(directory.model, facts)
+
+
+def _training_sentence(result: TrainingResult, validation_rows: int) -> str:
+    said = f"Trained with method {result.method}; not compared with a baseline (`feinschliff tune` does that)."
+    if result.best_metric is None:
+        return said
+    value = f"{format_metric_name(result.metric)} {format_value(result.metric, result.best_metric)}"
+    return f"{said} Its best {value} on {validation_rows:,} validation rows chose the weights, so it flatters."
 
 
 def write_model_card(result: TuneResult, config: RunConfig, model: ResolvedModel) -> None:

@@ -41,7 +41,12 @@ def export(run: Path, output_dir: Path) -> ExportResult:
         shutil.rmtree(building, ignore_errors=True)
         if error.errno == 28:
             raise disk_full(output_dir) from error
-        raise RunDirectoryError(f"{output_dir} cannot be written", why=error.strerror or str(error)) from error
+        raise RunDirectoryError(
+            f"{output_dir} cannot be written",
+            where="--output-dir",
+            why=error.strerror or str(error),
+            remedy="name a folder that can be written",
+        ) from error
     examples = _probe_rows(run)
     predictor = Predictor(source)
     ours = predictor.probabilities(examples)

@@ -20,8 +20,13 @@ TOP = 5
 """Labels listed with their scores."""
 
 
-def predict(run: Path, texts: Sequence[str] | None, sources: Sequence[str] = ()) -> list[PredictionResult]:
+def predict(
+    run: Path, texts: Sequence[str] | None, sources: Sequence[str] = (), *, text_columns: Sequence[str] = ()
+) -> list[PredictionResult]:
     """One result a text (for pairs: two texts a result), or a row of the sources.
+
+    Args:
+        text_columns: of the sources, where they are named otherwise than in the run's own data.
 
     Raises:
         RunDirectoryError: there is no finished model.
@@ -29,8 +34,14 @@ def predict(run: Path, texts: Sequence[str] | None, sources: Sequence[str] = ())
     """
     predictor = Predictor(run)
     if sources:
-        columns = columns_of(predictor.facts).model_copy(update={"target": None})
-        examples, dropped, _ = load_examples(list(sources), DataConfig(), columns, known_labels=None)
+        columns = columns_of(predictor.facts, text_columns).model_copy(update={"target": None})
+        examples, dropped, _ = load_examples(
+            list(sources),
+            DataConfig(),
+            columns,
+            needs_labels=False,
+            why="the run was trained with it (for another column: --text COLUMN)",
+        )
         if dropped:
             first = dropped[0]
             raise DataError(

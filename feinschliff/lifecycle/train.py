@@ -21,6 +21,7 @@ from feinschliff.engine import loop, preflight
 from feinschliff.engine.events import Announced, Event
 from feinschliff.errors import Interrupted, RunDirectoryError
 from feinschliff.lifecycle import finish, held_out, interrupts
+from feinschliff.lifecycle.cards import write_training_card
 from feinschliff.lifecycle.prepare import Prepared, prepare
 from feinschliff.models.sources import ResolvedModel, resolve_model
 from feinschliff.results.comparison import Origin
@@ -182,6 +183,7 @@ def run(config: RunConfig, splits: Splits, model: ResolvedModel, context: RunCon
         result = _result(prepared, fit, context, facts, resumed)
         if context.export:
             finish.export_best(prepared, loop.best_file(fit), model, splits, directory)
+            write_training_card(result, config, model, splits)
             write_json(directory.training, result.model_dump(mode="json"))
             shutil.rmtree(directory.checkpoints, ignore_errors=True)
         return result

@@ -10,13 +10,11 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 import psutil
 
-from feinschliff import __version__
 from feinschliff.config.run import RunConfig
 from feinschliff.data.examples import Splits
 from feinschliff.data.load import load_splits
@@ -24,7 +22,7 @@ from feinschliff.data.quality import check
 from feinschliff.data.sources import sha256_of_sources
 from feinschliff.lifecycle import baselines, held_out
 from feinschliff.lifecycle.baselines import Baseline
-from feinschliff.lifecycle.cards import write_model_card
+from feinschliff.lifecycle.cards import versions, write_model_card
 from feinschliff.lifecycle.embedding import FrozenEncoder
 from feinschliff.lifecycle.judge import judge, references_of
 from feinschliff.lifecycle.prepare import deciding_metric
@@ -44,7 +42,6 @@ from feinschliff.store.run_directory import RunDirectory, read_json, write_json
 DEFAULT_BUDGET_SECONDS = 600.0
 PROBE_ROWS = 20_000
 """The probe is fitted on at most so many training rows; more change a linear model little."""
-LIBRARIES = ("torch", "transformers", "tokenizers", "peft", "scikit-learn", "numpy")
 
 
 @dataclass(slots=True)
@@ -290,9 +287,5 @@ def _details(
         forecast_seconds=forecast,
         actual_seconds=seconds,
         machine=f"{platform.machine()}, {psutil.cpu_count()} cores, {psutil.virtual_memory().total / 2**30:.0f} GiB",
-        versions={
-            "feinschliff": __version__,
-            "python": platform.python_version(),
-            **{name: version(name) for name in LIBRARIES},
-        },
+        versions=versions(),
     )

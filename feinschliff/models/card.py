@@ -92,7 +92,8 @@ def front_matter(facts: CardFacts) -> dict[str, Any]:
     if facts.languages:
         matter["language"] = list(facts.languages)
     matter["tags"] = ["feinschliff", facts.pipeline_tag]
-    matter["model-index"] = [{"name": facts.name, "results": [_index_entry(facts)]}]
+    if facts.metrics:
+        matter["model-index"] = [{"name": facts.name, "results": [_index_entry(facts)]}]
     return matter
 
 
@@ -112,6 +113,8 @@ def _index_entry(facts: CardFacts) -> dict[str, Any]:
 
 
 def _figures(facts: CardFacts) -> str:
+    if not facts.metrics:
+        return ""
     lines = [f"## Figures\n\nOn {facts.test_rows:,} held-out rows, with 95% intervals.\n"]
     with_baseline = bool(facts.baseline_metrics)
     lines.append("| metric | this model |" + (f" {_cell(facts.baseline)} |" if with_baseline else ""))

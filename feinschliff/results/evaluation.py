@@ -67,3 +67,5 @@ class EvaluationResult(Result):
     rows_per_second: float | None = None
     notes: list[str] = Field(default_factory=list)
     """What was cut, left out or otherwise worth knowing."""
+    report: str | None = None
+    """The page of this evaluation, where one was written."""

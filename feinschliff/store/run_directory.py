@@ -33,6 +33,7 @@ class RunDirectory:
         self.model = self.path / "model"
         self.training = self.path / "training.json"
         self.evaluation = self.path / "evaluation.json"
+        self.evaluations = self.path / "evaluations"
         self.result = self.path / "result.json"
         self.report = self.path / "report.html"
         self.report_markdown = self.path / "report.md"
