@@ -112,3 +112,19 @@ def test_safetensors_own_errors_are_told_apart(tmp_path: Path, monkeypatch: pyte
     fail("Error while serializing: InvalidOffset")
     with pytest.raises(RunDirectoryError, match="InvalidOffset"):
         checkpoint.save_tensors(tmp_path / "a", TENSORS)
+
+
+@pytest.mark.parametrize("file", ["state.json", "state.safetensors"])
+def test_a_damaged_newer_one_never_pushes_out_a_good_one(tiny_bert: Path, tmp_path: Path, file: str) -> None:
+    changes = {"epochs": 1.0, "checkpoint_every_steps": 2}
+    fit = made_fit(made_run(tiny_bert, tmp_path, keep_checkpoints=3, **changes), tmp_path)
+    list(loop.fit(fit))
+    for step in (4, 6):
+        os.truncate(fit.checkpoints / f"step-{step:08d}" / file, 5)
+    again = made_fit(made_run(tiny_bert, tmp_path, keep_checkpoints=1, **changes), tmp_path)
+    assert loop.resume(again) == 2
+    for event in loop.fit(again):
+        if type(event).__name__ == "CheckpointSaved":
+            break
+    last = made_fit(made_run(tiny_bert, tmp_path, keep_checkpoints=1, **changes), tmp_path)
+    assert loop.resume(last) == 4
