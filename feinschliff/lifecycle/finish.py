@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from feinschliff.data.examples import Splits
+from feinschliff.engine.calibration import fit_temperature
 from feinschliff.engine.checkpoint import is_full, sync
 from feinschliff.errors import RunDirectoryError
 from feinschliff.lifecycle.prepare import Prepared
@@ -75,13 +77,34 @@ def whole_weights(prepared: Prepared, trained: dict[str, Tensor], model: Resolve
     return merged
 
 
-def export_best(prepared: Prepared, best: Path, model: ResolvedModel, splits: Splits, directory: RunDirectory) -> None:
+def calibrated(prepared: Prepared, trained: dict[str, Tensor], say: Callable[[str], None]) -> dict[str, Tensor]:
+    """The trained weights with the head divided by the temperature fitted on the validation rows."""
+    targets = prepared.validation.targets
+    if targets is None or targets.ndim != 1:
+        return trained
+    prepared.learner.masters.load(trained)
+    temperature = fit_temperature(prepared.validation_scores(), targets.numpy())
+    if temperature is None:
+        return trained
+    say(f"probabilities calibrated on {len(targets)} validation rows: logits divided by {temperature:.2f}")
+    heads = [name for name in trained if name.startswith("head.")]
+    return {**trained, **{name: trained[name] / temperature for name in heads}}
+
+
+def export_best(
+    prepared: Prepared,
+    best: Path,
+    model: ResolvedModel,
+    splits: Splits,
+    directory: RunDirectory,
+    say: Callable[[str], None] = lambda _: None,
+) -> None:
     """Write the run's ``model`` folder, all or nothing.
 
     Raises:
         ResourceError: the disk is full; the checkpoints are intact.
     """
-    weights = whole_weights(prepared, load_file(best), model)
+    weights = whole_weights(prepared, calibrated(prepared, load_file(best), say), model)
     prepared.task.loaded.tokenizer.model_max_length = prepared.max_length_tokens  # `pipeline` cuts where training did
     building = directory.path / ".model.tmp"
     try:

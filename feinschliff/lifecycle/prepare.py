@@ -25,7 +25,7 @@ from feinschliff.engine.step import Learner
 from feinschliff.errors import DataError
 from feinschliff.models.live_embedding import LiveEmbedding, live_ids
 from feinschliff.models.sources import ResolvedModel
-from feinschliff.tasks._task import EncodedSet, TaskContext
+from feinschliff.tasks._task import EncodedSet, Floats, TaskContext
 
 HEAD_ROWS_PER_CLASS = 24
 """Rows a class whose features start the head; more change a mean of unit vectors little, at a forward pass each."""
@@ -53,17 +53,21 @@ class Prepared:
 
     def validate(self) -> tuple[float, float]:
         """(mean loss, deciding metric) on the validation rows."""
-        scores = probabilities(
+        scores = self.validation_scores()
+        if self.validation.targets is None:
+            raise DataError("the validation rows have no labels")
+        targets = self.validation.targets
+        return mean_loss(scores, targets), self.task.score(scores, targets, self.metric)
+
+    def validation_scores(self) -> Floats:
+        """Probabilities [N, C] of the network as it is now."""
+        return probabilities(
             self.task,
             self.network,
             self.validation.table,
             max_tokens=self.config.training.micro_batch_tokens,
             cache=self.validation_cache,
         )
-        if self.validation.targets is None:
-            raise DataError("the validation rows have no labels")
-        targets = self.validation.targets
-        return mean_loss(scores, targets), self.task.score(scores, targets, self.metric)
 
     def close(self) -> None:
         """Remove cache files."""

@@ -180,9 +180,10 @@ def run(config: RunConfig, splits: Splits, model: ResolvedModel, context: RunCon
         with interrupts.flag() as fit.stop_requested:
             for event in loop.fit(fit):
                 context.tell(event)
+        if context.export:
+            finish.export_best(prepared, loop.best_file(fit), model, splits, directory, context.announce)
         result = _result(prepared, fit, context, facts, resumed)
         if context.export:
-            finish.export_best(prepared, loop.best_file(fit), model, splits, directory)
             write_training_card(result, config, model, splits)
             write_json(directory.training, result.model_dump(mode="json"))
             shutil.rmtree(directory.checkpoints, ignore_errors=True)
