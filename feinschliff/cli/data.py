@@ -141,7 +141,8 @@ def _config(given: Mapping[str, Any]) -> DataConfig:
         faults = []
         for fault in error.errors():
             option = "--" + "-".join(str(fault["loc"][0]).split("_"))
-            faults.append(Fault(f"{fault['input']!r}: {fault['msg'][0].lower()}{fault['msg'][1:]}", option))
+            what = f"{fault['input']!r}: {fault['msg'][0].lower()}{fault['msg'][1:]}"
+            faults.append(Fault(what, option, remedy="give a value within these limits"))
         raise ConfigError(faults) from error
 
 

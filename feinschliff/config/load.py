@@ -182,7 +182,7 @@ def _unknown(given: Given, known: Mapping[str, Field], parts: Mapping[str, type[
     above = given.path.rpartition(".")[0]
     if above in known:
         return Fault(f"{spelled(above)} is a value; it has no {given.path.rpartition('.')[2]!r}", given.where)
-    near = fields.nearest(given.path, known)
+    near = fields.nearest(given.path, known) or fields.nearest(given.path, fields.SHORT_NAMES)
     names = sorted(path for path in known if path.startswith(given.path.partition(".")[0] + "."))
     hint = f"did you mean {spelled(near)}?" if near else f"known here: {', '.join(names or sorted(parts))}"
     kind = "option" if given.form == "option" else "key"

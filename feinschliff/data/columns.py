@@ -95,7 +95,7 @@ def find_columns(
     taken = {target, config.group, config.time}
     texts = list(config.text) or _find_texts([contents[name] for name in columns if name not in taken])
     if not texts or (target is None and needs_target):
-        raise _nothing_found(columns, contents, texts, target)
+        raise _nothing_found(columns, contents, texts, target, sample[0].place.file)
     how = "as asked" if config.text else "found"
     said.append(f"text column{'s' if len(texts) > 1 else ''} {_quoted(texts)} ({how})")
     separator, several = (None, False) if target is None else _find_separator(contents[target], sample, config)
@@ -273,18 +273,18 @@ def _say_target(content: _Content, asked: bool, several: bool, separator: str | 
 
 
 def _nothing_found(
-    columns: Sequence[str], contents: dict[str, _Content], texts: list[str], target: str | None
+    columns: Sequence[str], contents: dict[str, _Content], texts: list[str], target: str | None, file: str
 ) -> DataError:
     listing = "; ".join(f"{name} ({contents[name].num_distinct} distinct values)" for name in columns) or "none"
     faults = []
     if not texts:
-        faults.append(Fault("no text column was found", None, f"columns: {listing}", "name it: --text COLUMN"))
+        faults.append(Fault("no text column was found", file, f"columns: {listing}", "name it: --text COLUMN"))
     if target is None:
         fitting = [contents[name] for name in columns if name not in texts and contents[name].can_be_label]
         best = min(fitting, key=lambda content: content.num_distinct, default=None)
         example = f" (for instance --target {best.name})" if best else ""
         remedy = f"name it: --target COLUMN{example}, or add a column with the label of each row"
-        faults.append(Fault("no label column was found", None, f"columns: {listing}", remedy))
+        faults.append(Fault("no label column was found", file, f"columns: {listing}", remedy))
     return DataError(faults)
 
 

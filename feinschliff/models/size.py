@@ -134,7 +134,9 @@ def read_json_object(file: Path) -> dict[str, Any]:
     try:
         value = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ModelError(f"{file.name} is not valid JSON", where=str(file), why=str(error)) from error
+        raise ModelError(
+            f"{file.name} is not valid JSON", where=str(file), why=str(error), remedy="fetch the model again"
+        ) from error
     if not isinstance(value, dict):
         raise ModelError(f"{file.name} holds no JSON object", where=str(file), why=f"it holds a {type(value).__name__}")
     return value

@@ -156,7 +156,7 @@ def _tensors(folder: Path, faults: list[Fault]) -> dict[str, TensorInfo]:
 
 
 def _no_weights(folder: Path) -> Fault:
-    convert = "'from transformers import AutoModel; AutoModel.from_pretrained({0!r}{1}).save_pretrained({0!r})'"
+    convert = '"from transformers import AutoModel; AutoModel.from_pretrained({0!r}{1}).save_pretrained({0!r})"'
     pickles = sorted(file.name for pattern in _PICKLES for file in folder.glob(pattern))
     other = sorted(file.name for file in folder.glob("*.safetensors") if not file.name.startswith("adapter"))
     if (folder / "tf_model.h5").exists() or (folder / "flax_model.msgpack").exists():
