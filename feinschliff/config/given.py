@@ -41,9 +41,16 @@ def from_yaml(path: Path) -> tuple[list[Given], list[Fault]]:
     try:
         root = yaml.compose(path.read_text(encoding="utf-8-sig"), Loader=yaml.SafeLoader)
     except OSError as error:
-        raise ConfigError(f"{path} cannot be read", where="--config", why=error.strerror or str(error)) from error
+        raise ConfigError(
+            f"{path} cannot be read",
+            where="--config",
+            why=error.strerror or str(error),
+            remedy="name a YAML file, or give the fields as options: feinschliff config fields",
+        ) from error
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{path} is not UTF-8 text", where=str(path), why=str(error)) from error
+        raise ConfigError(
+            f"{path} is not UTF-8 text", where=str(path), why=str(error), remedy="save it as UTF-8"
+        ) from error
     except yaml.YAMLError as error:
         raise _not_yaml(path, error) from error
     if root is None:

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import shutil
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -71,15 +72,16 @@ def save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
         os.replace(temporary, path)
         sync(path.parent)
     except (OSError, SafetensorError) as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
         if is_full(error):
             raise disk_full(path) from error
         raise RunDirectoryError(f"{path} cannot be written", why=str(error)) from error
 
 
 def is_full(error: Exception) -> bool:
-    """Whether an error of the system, or of safetensors, says that the disk is full."""
-    if isinstance(error, OSError):
+    """Whether an error of the system, of safetensors or of copying a tree says that the disk is full."""
+    if isinstance(error, OSError) and error.errno is not None:
         return error.errno in FULL
     return any(os.strerror(code) in str(error) or f"os error {code}" in str(error) for code in FULL)
 

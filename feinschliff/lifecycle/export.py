@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from feinschliff.data.examples import Example, Place
+from feinschliff.engine.checkpoint import is_full
 from feinschliff.errors import FeinschliffError, RunDirectoryError
 from feinschliff.lifecycle import held_out
 from feinschliff.models.plain import plain_probabilities
@@ -39,12 +40,12 @@ def export(run: Path, output_dir: Path) -> ExportResult:
         building.rename(output_dir)
     except OSError as error:
         shutil.rmtree(building, ignore_errors=True)
-        if error.errno == 28:
+        if is_full(error):
             raise disk_full(output_dir) from error
         raise RunDirectoryError(
             f"{output_dir} cannot be written",
             where="--output-dir",
-            why=error.strerror or str(error),
+            why=str(error.args[0][0][2]) if isinstance(error, shutil.Error) else error.strerror or str(error),
             remedy="name a folder that can be written",
         ) from error
     examples = _probe_rows(run)

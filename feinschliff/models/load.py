@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
 from feinschliff.errors import ModelError
 from feinschliff.models.encoder import StagedEncoder, family_of
@@ -60,8 +61,13 @@ def load_encoder(
             use_safetensors=True,
             add_pooling_layer=False,
         )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise ModelError(f"the model in {folder} cannot be loaded", where="model.source", why=str(error)) from error
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        raise ModelError(
+            f"the model in {folder} cannot be loaded",
+            where=str(folder),
+            why=str(error),
+            remedy="see what is wrong with it: feinschliff models verify FOLDER",
+        ) from error
     if attention is not None:
         model.config._attn_implementation = attention
     encoder = StagedEncoder(model)
@@ -83,7 +89,12 @@ def load_tokenizer(folder: Path) -> Any:
     try:
         return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise ModelError(f"the tokenizer in {folder} cannot be loaded", where="model.source", why=str(error)) from error
+        raise ModelError(
+            f"the tokenizer in {folder} cannot be loaded",
+            where=str(folder),
+            why=str(error),
+            remedy="take all tokenizer files from the model that the weights come from",
+        ) from error
 
 
 def _pooling(folder: Path, asked: str) -> tuple[Pooling, str]:

@@ -55,8 +55,8 @@ def base(desk: Path, tiny_bert: Path) -> Path:
 def train(tiny_bert: Path) -> Callable[..., list[str]]:
     """The command line of a short run."""
 
-    def made(*data: str, output_dir: str = "runs/new", model: str | Path = tiny_bert) -> list[str]:
-        options = ["--training.epochs", "1", "--training.precision", "fp32", "--json"]
+    def made(*data: str, output_dir: str = "runs/new", model: str | Path = tiny_bert, epochs: int = 1) -> list[str]:
+        options = ["--training.epochs", str(epochs), "--training.precision", "fp32", "--json"]
         return ["train", *data, "--model", str(model), "--output-dir", output_dir, *options]
 
     return made
