@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -166,6 +167,22 @@ def test_a_full_disk_during_a_run(
     assert again.code in (0, 1), again.err
     assert_no_traceback(again)
     assert (small_disk / "run" / "model" / "model.safetensors").exists()
+
+
+def test_a_limit_of_file_size_during_a_run(
+    desk: Path, good: Path, finished: Path, train: Train, capsys: Capture
+) -> None:
+    """What takes no root: the system refuses to let a file grow past 100 kB."""
+    before = contents(finished)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    try:
+        outcome = call(capsys, *train("good.csv"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert_refused(outcome, Refusal("no space left on the disk of runs/new", remedy="start the same command again"))
+    assert contents(finished) == before
+    assert call(capsys, *train("good.csv")).code == 0
 
 
 def test_a_disk_that_is_full_from_the_start(good: Path, small_disk: Path, train: Train, capsys: Capture) -> None:
