@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import torch
 from safetensors.torch import load_file
 
 from feinschliff.config.load import write_resolved
@@ -146,6 +147,8 @@ def run(config: RunConfig, splits: Splits, model: ResolvedModel, context: RunCon
     directory = context.directory
     facts_file = directory.checkpoints / "machine.json"
     facts = read_json(facts_file) if facts_file.exists() else {}
+    # Sums over threads round by how many there are: a resumed run takes as many as it was begun with.
+    torch.set_num_threads(config.training.num_threads or facts.get("num_threads") or torch.get_num_threads())
     prepared = prepare(
         config,
         splits,
@@ -166,6 +169,7 @@ def run(config: RunConfig, splits: Splits, model: ResolvedModel, context: RunCon
             facts = {
                 "precision": prepared.precision,
                 "fingerprint": fingerprint,
+                "num_threads": torch.get_num_threads(),
                 "first_loss": checked.first_loss,
                 "forecast_seconds": seconds * fit.total_steps / fit.steps_per_epoch,
             }
