@@ -19,7 +19,9 @@ app = typer.Typer(add_completion=False)
 @app.command()
 def predict(
     run: Annotated[Path, typer.Argument(help="The run's directory.")],
-    texts: Annotated[list[str] | None, typer.Argument(help="Texts; - reads one a line from standard input.")] = None,
+    texts: Annotated[
+        list[str] | None, typer.Argument(help="Texts; - reads one a line from standard input (pairs: tab between).")
+    ] = None,
     file: Annotated[list[str] | None, typer.Option(help="Data files or sources; labels are not needed.")] = None,
     text: Annotated[list[str] | None, typer.Option(help="Text column of the file; default: the run's own.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from feinschliff.cli.output import emit
 from feinschliff.cli.run_options import RunCommand, configuration
+from feinschliff.results.formats import format_duration, format_metric_name, format_value
 from feinschliff.results.training import TrainingResult
 
 app = typer.Typer(add_completion=False)
@@ -48,9 +49,12 @@ def train(
 
 
 def _show(out: Console, result: TrainingResult, output_dir: str) -> None:
-    best = "" if result.best_metric is None else f", best validation {result.metric} {result.best_metric:.4f}"
-    out.print(
-        f"trained {result.method}: {result.steps} steps, {result.epochs:g} epochs in {result.seconds:.1f} s{best}"
-    )
+    best = ""
+    if result.best_metric is not None:
+        best = (
+            f", best validation {format_metric_name(result.metric)} {format_value(result.metric, result.best_metric)}"
+        )
+    done = f"{result.steps:,} steps, {result.epochs:g} epochs in {format_duration(result.seconds)}"
+    out.print(f"trained {result.method}: {done}{best}")
     out.print(f"run: {output_dir}", markup=False)
     out.print(f"next: feinschliff evaluate {shlex.quote(output_dir)}", markup=False)

@@ -11,6 +11,7 @@ from feinschliff.data.examples import Splits
 from feinschliff.data.sources import sha256_of_sources
 from feinschliff.models.card import CardFacts, write_card
 from feinschliff.models.catalogue import entries, hub_id
+from feinschliff.models.size import weights_sha256
 from feinschliff.models.sources import ResolvedModel
 from feinschliff.results.comparison import TuneResult
 from feinschliff.results.formats import format_metric_name, format_value
@@ -43,7 +44,7 @@ def write_training_card(result: TrainingResult, config: RunConfig, model: Resolv
         languages=tuple(listed.languages) if listed else (),
         base_revision=model.revision,
         base_weights_sha256=model.weights_sha256,
-        weights_sha256=result.weights_sha256 or "",
+        weights_sha256=weights_sha256(directory.model),
         rows={
             "train": len(splits.train),
             "validation": len(splits.validation),
@@ -86,7 +87,7 @@ def write_model_card(result: TuneResult, config: RunConfig, model: ResolvedModel
         languages=tuple(listed.languages) if listed else (),
         base_revision=model.revision,
         base_weights_sha256=model.weights_sha256,
-        weights_sha256=details.training.weights_sha256 if details.training else "",
+        weights_sha256=weights_sha256(RunDirectory(result.run).model),
         rows={"train": rows.train, "validation": rows.validation, "test": rows.test, "dropped": rows.dropped},
         max_length_tokens=details.data.lengths.limit if details.data.lengths else None,
         multi_label=details.columns.kind == "multi_label",

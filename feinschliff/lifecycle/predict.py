@@ -23,7 +23,7 @@ TOP = 5
 def predict(
     run: Path, texts: Sequence[str] | None, sources: Sequence[str] = (), *, text_columns: Sequence[str] = ()
 ) -> list[PredictionResult]:
-    """One result a text (for pairs: two texts a result), or a row of the sources.
+    """One result a text (for pairs: two texts, or one with a tab between the two), or a row of the sources.
 
     Args:
         text_columns: of the sources, where they are named otherwise than in the run's own data.
@@ -58,13 +58,15 @@ def predict(
 
 
 def _examples(texts: list[str], num_texts: int) -> list[Example]:
+    if num_texts == 2 and all("\t" in text for text in texts):
+        texts = [part for text in texts for part in text.split("\t", 1)]
     empty = [place for place, text in enumerate(texts, start=1) if not text.strip()]
     if empty:
         raise DataError("a text is empty", where=f"text {empty[0]}", remedy="give a text with at least a word")
     if len(texts) % num_texts:
         raise DataError(
             f"{len(texts)} text{'s' if len(texts) > 1 else ''} for a model that takes pairs",
-            remedy='give two texts: feinschliff predict RUN "first" "second"',
+            remedy='give two texts: feinschliff predict RUN "first" "second" (in a pipe: a tab between them)',
         )
     starts = range(0, len(texts), num_texts)
     return [Example(tuple(texts[i : i + num_texts]), (), Place("input", n)) for n, i in enumerate(starts, start=1)]

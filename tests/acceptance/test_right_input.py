@@ -1,0 +1,92 @@
+"""What a finished run answers, as a person asks it: on its own held-out rows, a file, a pipe, pairs, several labels."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.walk import assert_no_traceback, call, contents, rows, table
+
+Train = Callable[..., list[str]]
+Capture = pytest.CaptureFixture[str]
+
+
+def test_evaluate_on_its_own_rows_and_on_a_file(desk: Path, finished: Path, capsys: Capture) -> None:
+    (desk / "more rows.csv").write_text(table(rows(30, seed=2), "question,kind"), encoding="utf-8")
+    before = contents(finished / "model")
+    own = call(capsys, "evaluate", "runs/finished")
+    assert own.code == 0, own.err
+    assert "12 rows" in own.out
+    assert "report: runs/finished/evaluations/held-out/report.html" in own.out
+    arguments = ("evaluate", "runs/finished", "more rows.csv", "--text", "question", "--target", "kind", "--json")
+    other = call(capsys, *arguments)
+    assert other.document["rows"] == 30
+    assert other.document["report"] == "runs/finished/evaluations/more-rows.csv/report.html"
+    for name in ("held-out", "more-rows.csv"):
+        page = finished / "evaluations" / name / "report.html"
+        assert "</html>" in page.read_text(encoding="utf-8")
+    assert contents(finished / "model") == before
+
+
+def test_evaluate_a_mere_model_folder_writes_nothing_into_it(desk: Path, finished: Path, capsys: Capture) -> None:
+    assert call(capsys, "export", "runs/finished", "--output-dir", "model").code == 0
+    assert (desk / "model" / "README.md").read_text(encoding="utf-8").startswith("---\n")
+    (desk / "test.csv").write_text(table(rows(30, seed=2)), encoding="utf-8")
+    before = contents(desk / "model")
+    outcome = call(capsys, "evaluate", "model", "test.csv", "--json")
+    assert (outcome.code, outcome.document["report"]) == (0, None)
+    assert contents(desk / "model") == before
+
+
+def test_predict_by_argument_file_and_pipe(
+    desk: Path, finished: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = ["lost parcel day", "refund money night"]
+    (desk / "texts.csv").write_text(table([(text, "?") for text in texts]), encoding="utf-8")
+    (desk / "texts.txt").write_text("\n".join(texts), encoding="utf-8")
+    monkeypatch.setattr("sys.stdin", io.StringIO("\n".join(["", *texts, " "])))
+    answers = [
+        call(capsys, "predict", "runs/finished", *given, "--json").document
+        for given in (texts, ["--file", "texts.csv"], ["--file", "texts.txt"], ["-"])
+    ]
+    assert [[answer["text"] for answer in several] for several in answers] == [texts] * 4
+    assert [several[1]["scores"] for several in answers] == [answers[0][1]["scores"]] * 4
+    assert (answers[1][1]["file"], answers[1][1]["line"]) == ("texts.csv", 3)
+    plain = call(capsys, "predict", "runs/finished", "--file", "texts.csv")
+    assert [line.split(": ")[0] for line in plain.out.splitlines()] == ["texts.csv:2", "texts.csv:3"]
+
+
+def test_pairs(desk: Path, train: Train, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = [f"{text},{' '.join(reversed(text.split()))},{label}" for text, label in rows(40)]
+    (desk / "pairs.csv").write_text("\n".join(["premise,hypothesis,label", *lines]) + "\n", encoding="utf-8")
+    assert call(capsys, *train("pairs.csv")).code == 0
+    assert call(capsys, "evaluate", "runs/new", "--json").document["rows"] == 8
+    asked = call(capsys, "predict", "runs/new", "lost parcel", "parcel lost", "--json").document
+    monkeypatch.setattr("sys.stdin", io.StringIO("lost parcel\tparcel lost\nnew car\told car\n"))
+    piped = call(capsys, "predict", "runs/new", "-", "--json").document
+    assert piped[0]["scores"] == pytest.approx(asked[0]["scores"], abs=1e-6)
+    assert len(piped) == 2
+    one = call(capsys, "predict", "runs/new", "only one", "--json")
+    assert one.code == 2
+    assert "takes pairs" in one.err
+    exported = call(capsys, "export", "runs/new", "--output-dir", "model", "--json")
+    assert exported.document["largest_difference"] < 1e-4
+
+
+def test_several_labels(desk: Path, shared_data: Path, train: Train, capsys: Capture) -> None:
+    lines = (shared_data / "goemotions" / "train.tsv").read_text(encoding="utf-8").splitlines()[:240]
+    kept = "".join("\t".join(line.split("\t")[:2]) + "\n" for line in lines)
+    (desk / "emotions.tsv").write_text(kept, encoding="utf-8")
+    trained = call(capsys, *train("emotions.tsv"))
+    assert trained.code == 0, trained.err
+    assert trained.document["metric"] == "micro_f1"
+    judged = call(capsys, "evaluate", "runs/new", "--json")
+    assert set(judged.document["metrics"]) >= {"micro_f1", "macro_f1", "subset_accuracy"}
+    answers = call(capsys, "predict", "runs/new", "this is great", "--json").document
+    assert isinstance(answers[0]["labels"], list)
+    exported = call(capsys, "export", "runs/new", "--output-dir", "model")
+    assert exported.code == 0, exported.err
+    assert_no_traceback(exported)
