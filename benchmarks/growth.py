@@ -2,8 +2,8 @@
 
     scripts/bench growth [--data-dir DIR] [--sizes 1000 10000 100000]
 
-Rows are SST-2's training rows, repeated with a number in front where there are not enough; each size is a process of its
-own. Methods: the head alone (every row passes the frozen encoder once) and, with --full, all weights.
+Rows are SST-2's training rows, repeated with a number in front where there are not enough; each size is a process of
+its own. Methods: the head alone (every row passes the frozen encoder once) and, with --full, all weights.
 """
 
 from __future__ import annotations

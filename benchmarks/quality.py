@@ -3,7 +3,7 @@
     python benchmarks/quality.py [--data-dir DIR] [--seeds 0 1 2] [--sets banking77 sst2]
 
 The recipes were chosen on validation rows alone (split off the training file for banking77, the dev file for SST-2).
-Training rows that repeat test rows are kept, so that the figures compare with published ones; the probe has the same rows.
+Training rows that repeat test rows are kept, so that the figures compare with published ones; the probe has the same.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import sets
+
 from feinschliff.config.data import DataConfig
 from feinschliff.config.run import RunConfig
 from feinschliff.data.load import load_splits
@@ -40,9 +41,7 @@ VALIDATION_FRACTION = 0.03
 
 def one(name: str, data_dir: Path, model: str, seed: int) -> dict[str, Any]:
     """Train one seed and judge it beside the probe on the test file."""
-    data = DataConfig(
-        **sets.files(data_dir, name), held_out_duplicates="keep", validation_fraction=VALIDATION_FRACTION
-    )
+    data = DataConfig(**sets.files(data_dir, name), held_out_duplicates="keep", validation_fraction=VALIDATION_FRACTION)
     resolved = resolve_model(model)
     with tempfile.TemporaryDirectory() as folder:
         config = RunConfig(

@@ -1,7 +1,7 @@
 """The data sets of the benchmarks, read from a folder given by the person: banking77 (csv) and SST-2 (tsv).
 
-    <data-dir>/banking77/{train,test}.csv        text,category
-    <data-dir>/sst2/{train,dev,test}.tsv         text<TAB>label, no header
+<data-dir>/banking77/{train,test}.csv        text,category
+<data-dir>/sst2/{train,dev,test}.tsv         text<TAB>label, no header
 """
 
 from __future__ import annotations

