@@ -27,7 +27,7 @@ from feinschliff.models.live_embedding import LiveEmbedding, live_ids
 from feinschliff.models.sources import ResolvedModel
 from feinschliff.tasks._task import EncodedSet, Floats, TaskContext
 
-HEAD_ROWS_PER_CLASS = 24
+HEAD_ROWS_PER_CLASS = 10
 """Rows a class whose features start the head; more change a mean of unit vectors little, at a forward pass each."""
 HEAD_ROWS = 4096
 UNEVEN_CLASSES = 20.0
