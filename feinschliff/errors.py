@@ -1,6 +1,7 @@
 """The one tree of errors. Each carries faults (what, where, why, remedy) and the exit code of the command line.
 
 FeinschliffError            exit 1   the work failed
+├── DivergedError                    the loss became infinite or not a number
 ├── InputError              exit 2   something given is wrong; nothing was lost
 │   ├── ConfigError                  a field of the run's configuration
 │   ├── DataError                    a data file, its columns or rows
@@ -55,6 +56,10 @@ class FeinschliffError(Exception):
     ) -> None:
         self.faults = (Fault(what, where, why, remedy),) if isinstance(what, str) else tuple(what)
         super().__init__("\n".join(str(fault) for fault in self.faults))
+
+
+class DivergedError(FeinschliffError):
+    """The loss became infinite or not a number: these settings cannot train this model."""
 
 
 class InputError(FeinschliffError):

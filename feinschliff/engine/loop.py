@@ -20,8 +20,8 @@ from feinschliff.engine.checkpoint import TrainState
 from feinschliff.engine.events import CheckpointSaved, Evaluated, Event, RunEnded, StepEnded
 from feinschliff.engine.schedules import factor
 from feinschliff.engine.seeds import seed_step
-from feinschliff.engine.step import Learner, train_step
-from feinschliff.errors import Interrupted, RunDirectoryError
+from feinschliff.engine.step import Learner, StepLoss, train_step
+from feinschliff.errors import DivergedError, Interrupted, RunDirectoryError
 from feinschliff.results.training import CurvePoint
 
 CHECKPOINT_SECONDS = 60.0
@@ -68,6 +68,7 @@ def fit(run: Fit) -> Iterator[Event]:
 
     Raises:
         Interrupted: ``stop_requested`` said so; a checkpoint was written.
+        DivergedError: the loss became infinite or not a number.
         ResourceError: the disk is full.
     """
     learner, state, training = run.learner, run.state, run.learner.training
@@ -85,7 +86,7 @@ def fit(run: Fit) -> Iterator[Event]:
         rate = factor(state.step, run.total_steps, training.warmup_ratio, training.schedule)
         seed_step(run.seed, state.step)
         loss = train_step(learner, rows, rate)
-        _count(state, loss.loss_sum, loss.num_targets, loss.num_tokens)
+        _count(run, loss)
         state.seconds = time.perf_counter() - begin
         steps_here, rows_here = steps_here + 1, rows_here + len(rows)
         spent = time.perf_counter() - first
@@ -114,11 +115,23 @@ def fit(run: Fit) -> Iterator[Event]:
     yield RunEnded(step=state.step, seconds=state.seconds)
 
 
-def _count(state: TrainState, loss_sum: float, num_targets: int, num_tokens: int) -> None:
+def _count(run: Fit, loss: StepLoss) -> None:
+    """Add a step to the state.
+
+    Raises:
+        DivergedError: its loss is infinite or not a number; what was saved before is intact.
+    """
+    state = run.state
+    if not math.isfinite(loss.loss_sum):
+        raise DivergedError(
+            f"the loss is {loss.loss_sum} at step {state.step + 1}",
+            why=f"the learning rate {run.learner.optimizer.learning_rate:g} is too high for this model and data",
+            remedy="start anew with a lower --training.learning-rate",
+        )
     state.step += 1
-    state.loss_sum += loss_sum
-    state.loss_targets += num_targets
-    state.tokens += num_tokens
+    state.loss_sum += loss.loss_sum
+    state.loss_targets += loss.num_targets
+    state.tokens += loss.num_tokens
 
 
 def _evaluate(run: Fit) -> Evaluated:

@@ -18,6 +18,7 @@ import numpy as np
 
 from feinschliff.config.run import RunConfig
 from feinschliff.data.examples import Splits
+from feinschliff.errors import DivergedError
 from feinschliff.lifecycle.recipes import Recipe, configured
 from feinschliff.lifecycle.train import RunContext, run
 from feinschliff.models.sources import ResolvedModel
@@ -87,7 +88,8 @@ def _all_in_full(search: Search, recipes: Sequence[Recipe]) -> Choice:
     for recipe in recipes:
         result, trial = _trial(search, recipe, search.splits, None, search.seconds_left, keep=True)
         trials.append(trial)
-        results[recipe.name] = result
+        if result is not None:
+            results[recipe.name] = result
     best = _best(recipes, trials)
     folder = RunDirectory(_trial_folder(search, best))
     directory = search.context.directory
@@ -116,7 +118,8 @@ def _small_then_full(search: Search, recipes: Sequence[Recipe]) -> Choice:
         share = TRIAL_SHARE * search.seconds_left
         result, trial = _trial(search, recipe, sample, epochs[recipe.name], share, keep=False)
         trials.append(trial)
-        measured[recipe.name] = 1.0 / result.rows_per_second
+        if result is not None:
+            measured[recipe.name] = 1.0 / result.rows_per_second
     best = _best(recipes, trials)
     left = search.seconds_left - (time.perf_counter() - begin)
     return _train_on_all(search, best, _marked(trials, best), left, measured[best.name])
@@ -179,8 +182,8 @@ def _trial_folder(search: Search, recipe: Recipe) -> Path:
 
 def _trial(
     search: Search, recipe: Recipe, splits: Splits, epochs: float | None, seconds: float, *, keep: bool
-) -> tuple[TrainingResult, CandidateTrial]:
-    """Train one candidate, or read its result where an earlier start already finished it."""
+) -> tuple[TrainingResult | None, CandidateTrial]:
+    """Train one candidate, or read its result where an earlier start already finished it; None: it diverged."""
     directory = RunDirectory(_trial_folder(search, recipe))
     config = configured(search.config, recipe, search.given, str(directory.path), epochs)
     key = {"config": config.model_dump(mode="json"), "rows": _digest(splits)}
@@ -193,7 +196,13 @@ def _trial(
         context = RunContext(
             directory, search.context.observers, max_seconds=seconds, save_state=keep, export=keep, start_over=True
         )
-        result = run(config, splits, search.model, context)
+        try:
+            result = run(config, splits, search.model, context)
+        except DivergedError as error:
+            search.context.announce(f"trial {recipe.name} is out: {error.faults[0].what}")
+            return None, CandidateTrial(
+                recipe=recipe.name, validation_metric=None, seconds=0.0, note=error.faults[0].what
+            )
         shutil.rmtree(directory.checkpoints, ignore_errors=True)
         write_json(done, {"key": key, "result": result.model_dump(mode="json")})
     note = f"{result.rows} rows, {result.epochs:.1f} epochs"
@@ -202,6 +211,13 @@ def _trial(
 
 
 def _best(recipes: Sequence[Recipe], trials: Sequence[CandidateTrial]) -> Recipe:
+    """The recipe with the best validation score.
+
+    Raises:
+        DivergedError: all of them diverged.
+    """
+    if all(trial.validation_metric is None for trial in trials):
+        raise DivergedError("every recipe diverged", remedy="give a lower --training.learning-rate")
     scores = [-1.0 if trial.validation_metric is None else trial.validation_metric for trial in trials]
     return recipes[int(np.argmax(scores))]
 

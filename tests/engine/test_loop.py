@@ -14,7 +14,7 @@ from feinschliff.engine import loop
 from feinschliff.engine.contracts import LossOutput
 from feinschliff.engine.events import CheckpointSaved, Evaluated, RunEnded, StepEnded
 from feinschliff.engine.scoring import mean_loss
-from feinschliff.errors import Interrupted
+from feinschliff.errors import DivergedError, Interrupted
 from tests.numerics.tiny_runs import hash_of, largest_difference, made_fit, made_run, weights_of
 
 
@@ -52,7 +52,8 @@ def test_without_patience_it_runs_to_the_end(tiny_bert: Path, tmp_path: Path) ->
 
 
 def test_steps_epochs_and_what_events_say(tiny_bert: Path, tmp_path: Path) -> None:
-    fit = made_fit(made_run(tiny_bert, tmp_path, epochs=1.5, global_batch_rows=20, evaluations_per_epoch=3), tmp_path)
+    changes = {"epochs": 1.5, "global_batch_rows": 20, "evaluations_per_epoch": 3, "early_stopping_patience": None}
+    fit = made_fit(made_run(tiny_bert, tmp_path, **changes), tmp_path)
     steps = [event for event in loop.fit(fit) if isinstance(event, StepEnded)]
     assert [event.rows for event in steps] == [20, 20, 8, 20, 20]
     assert [event.step for event in steps] == [1, 2, 3, 4, 5]
@@ -140,3 +141,20 @@ def test_same_seed_same_bits_other_seed_other_bits(tiny_bert: Path, tmp_path: Pa
         hashes.append(hash_of(fit))
     assert hashes[0] == hashes[1]
     assert hashes[0] != hashes[2]
+
+
+def test_a_loss_that_is_no_number_ends_the_run_and_keeps_what_was_saved(tiny_bert: Path, tmp_path: Path) -> None:
+    prepared = made_run(tiny_bert, tmp_path)
+    fit = made_fit(prepared, tmp_path)
+    honest = prepared.task.loss
+
+    def broken(network: Any, batch: Any) -> LossOutput:
+        out = honest(network, batch)
+        factor = float("nan") if fit.state.step >= fit.steps_per_epoch + 1 else 1.0
+        return LossOutput(out.loss_sum * factor, out.num_targets)
+
+    prepared.task.loss = broken
+    with pytest.raises(DivergedError, match=f"step {fit.steps_per_epoch + 2}"):
+        list(loop.fit(fit))
+    assert fit.state.step == fit.steps_per_epoch + 1
+    assert all(bool(torch.isfinite(value).all()) for value in load_file(loop.best_file(fit)).values())

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from feinschliff.config.load import load_run_config
+from feinschliff.errors import DivergedError
 from feinschliff.lifecycle import trials, tune
 from feinschliff.results.comparison import TuneResult
 from tests.numerics.tiny_runs import examples
@@ -19,16 +20,18 @@ def killed(*_: Any, **__: Any) -> None:
     raise KeyboardInterrupt
 
 
-def run_tune(folder: Path, tmp_path: Path, num_rows: int = 120) -> TuneResult:
+def run_tune(folder: Path, tmp_path: Path, num_rows: int = 120, search: bool = False) -> TuneResult:
     rows = [f"{row.texts[0]} n{number},{row.labels[0]}" for number, row in enumerate(examples(num_rows, 3))]
     (tmp_path / "rows.csv").write_text("text,label\n" + "\n".join(rows) + "\n")
-    values = {
+    values: dict[str, Any] = {
         "data": {"train": [str(tmp_path / "rows.csv")]},
         "model": {"source": str(folder)},
         "method": {"type": "frozen_layers", "trained_layers": 1},
         "training": {"precision": "fp32", "num_threads": 1},
         "output_dir": str(tmp_path / "run"),
     }
+    if search:
+        del values["method"]
     return tune.tune(*load_run_config(None, values), budget_seconds=30.0)
 
 
@@ -77,3 +80,33 @@ def test_other_rows_are_decided_anew(tiny_bert: Path, tmp_path: Path, monkeypatc
     result = run_tune(tiny_bert, tmp_path, num_rows=150)
     assert result.details.training is not None
     assert result.details.training.rows > first["rows"]
+
+
+def test_a_recipe_that_diverges_is_out_and_the_others_go_on(
+    tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = trials.run
+
+    def sometimes(config: Any, *rest: Any) -> Any:
+        if config.method.type == "lora":
+            raise DivergedError("the loss is nan at step 3")
+        return honest(config, *rest)
+
+    monkeypatch.setattr(trials, "run", sometimes)
+    result = run_tune(tiny_bert, tmp_path, search=True)
+    by_name = {trial.recipe: trial for trial in result.details.trials}
+    assert by_name["lora"].validation_metric is None
+    assert "nan" in by_name["lora"].note
+    assert sum(trial.chosen for trial in result.details.trials) == 1
+
+
+def test_where_every_recipe_diverges_that_is_said(
+    tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: Any) -> None:
+        raise DivergedError("the loss is nan at step 3")
+
+    monkeypatch.setattr(trials, "run", never)
+    with pytest.raises(DivergedError, match="every recipe diverged"):
+        run_tune(tiny_bert, tmp_path, search=True)
+    assert status(tmp_path) == "failed"
