@@ -31,10 +31,15 @@ from feinschliff.results.verdicts import compare_predictions, verdict
 from feinschliff.store.run_directory import RunDirectory
 
 RECIPES: dict[str, dict[str, Any]] = {
-    "banking77": {"epochs": 8.0, "learning_rate": 2e-4, "early_stopping_patience": None},
-    "sst2": {"epochs": 3.0, "learning_rate": 5e-5, "early_stopping_patience": None},
+    "banking77": {"epochs": 6.0, "learning_rate": 2e-4, "early_stopping_patience": None},
+    "sst2": {
+        "epochs": 3.0,
+        "learning_rate": 1e-4,
+        "layer_learning_rate_decay": 0.8,
+        "early_stopping_patience": None,
+    },
 }
-MODELS: dict[str, dict[str, Any]] = {"banking77": {}, "sst2": {}}
+MODELS: dict[str, dict[str, Any]] = {"banking77": {}, "sst2": {"dropout": 0.1}}
 VALIDATION_FRACTION = 0.03
 """Of banking77's training rows: enough to see that training goes well, few enough to keep the rest for training."""
 
