@@ -12,8 +12,8 @@ from feinschliff.config.training import TrainingConfig
 from feinschliff.results.comparison import Origin
 
 STEP_COST = 3.5
-"""A training step over all layers costs about this many forward passes (MiniLM on two cores: some 650 rows a second forward,
-190 trained)."""
+"""A training step over all layers costs about this many forward passes (MiniLM on two cores: some 650 rows a second
+forward, 190 trained)."""
 
 
 @dataclass(frozen=True, slots=True)
