@@ -17,7 +17,7 @@ from feinschliff.results.evaluation import Calibration
 from feinschliff.results.intervals import proportion_interval
 
 _WIDTH, _HEIGHT = 370.0, 240.0
-_LEFT, _RIGHT, _TOP, _BOTTOM = 44.0, 18.0, 10.0, 38.0
+_LEFT, _RIGHT, _TOP, _BOTTOM = 52.0, 18.0, 10.0, 38.0
 _MAX_POINTS = 300
 """A longer line is averaged in pieces: more points than pixels only thicken the file."""
 
