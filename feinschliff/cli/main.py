@@ -9,14 +9,12 @@ import difflib
 import errno
 import importlib
 import os
-import signal
 import sys
 import tempfile
 import traceback
 from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
-from types import FrameType
 from typing import Annotated, Any
 
 import typer
@@ -26,6 +24,7 @@ from typer.exceptions import TyperException
 from feinschliff import __version__
 from feinschliff.cli.output import json_on_stdout, print_error
 from feinschliff.errors import FeinschliffError, InputError, Interrupted, ResourceError
+from feinschliff.lifecycle import interrupts
 
 VERBS = {
     "tune": "From a data file to a verdict: check, split, compare recipes, train, judge once on the test rows.",
@@ -113,7 +112,7 @@ def _root(
 
 def run() -> None:
     """The console script."""
-    signal.signal(signal.SIGTERM, _terminated)
+    interrupts.remember()
     code = main(sys.argv[1:])
     try:
         sys.stdout.flush()
@@ -159,10 +158,6 @@ def _invoke(arguments: list[str]) -> Any:
 
 def _exit_code(result: Any) -> int:
     return result if isinstance(result, int) else 0
-
-
-def _terminated(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 def _interrupted() -> Interrupted:
