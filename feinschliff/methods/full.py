@@ -6,12 +6,13 @@ the engine leaves them out of optimizer and memory (``models.live_embedding``).
 
 from __future__ import annotations
 
-from typing import Literal
-
-from torch import nn
+from typing import TYPE_CHECKING, Literal
 
 from feinschliff.config.bases import TypedConfig
 from feinschliff.methods._method import Method
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 class FullConfig(TypedConfig):

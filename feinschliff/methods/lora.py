@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
-from torch import Tensor, nn
 
 from feinschliff.config.bases import TypedConfig
 from feinschliff.errors import ConfigError
 from feinschliff.methods._method import Method
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 ADAPTER = "default"
 
@@ -47,6 +49,7 @@ class Lora(Method):
             ConfigError: no linear layer has one of the names.
         """
         import peft
+        from torch import nn
 
         linear = [name for name, module in network.body.named_modules() if isinstance(module, nn.Linear)]
         wanted = self.config.target_modules

@@ -12,7 +12,8 @@ import torch
 from feinschliff.config.model import ModelConfig
 from feinschliff.data.examples import Example, Place
 from feinschliff.tasks._task import TaskContext
-from feinschliff.tasks.text_classification import TOKENIZE_ROWS, TextClassification, TextClassificationConfig
+from feinschliff.tasks._text_classification import TOKENIZE_ROWS, TextClassification
+from feinschliff.tasks.text_classification import TextClassificationConfig
 
 
 def make_task(
