@@ -11,7 +11,8 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
-from feinschliff.cli.output import console, emit
+from feinschliff.cli.output import emit
+from feinschliff.cli.watching import on_console
 from feinschliff.config.data import DataConfig
 from feinschliff.errors import ConfigError, Fault
 from feinschliff.results.data import CleanResult, DataReport, SplitResult
@@ -63,8 +64,8 @@ def check(
     given = {"train": files, "target": target, "text": text, "validation": validation, "test": test}
     given |= {"encoding": encoding, "delimiter": delimiter, "label_separator": label_separator}
     config = _config(given | {"near_duplicate_similarity": similarity})
-    notes = console(stderr=True)
-    result = work(config, model_hooks(config, model, lambda note: notes.print(note, markup=False)))
+    with on_console() as observers:
+        result = work(config, model_hooks(config, model, observers))
     emit(result, as_json, lambda out: _show_report(out, result))
     return int(any(finding.severity == "error" for finding in result.findings))
 

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from feinschliff.cli.output import emit
+from feinschliff.cli.watching import on_console
 from feinschliff.results.evaluation import EvaluationResult
 from feinschliff.results.formats import format_metric_name, format_value, shorten
 
@@ -29,7 +30,8 @@ def evaluate(
     """Metrics with intervals, per class, calibration and the worst rows; a report of it in the run's directory."""
     from feinschliff.lifecycle.evaluate import evaluate as work
 
-    result = work(run, sources or [], text_columns=text or (), target=target)
+    with on_console() as observers:
+        result = work(run, sources or [], text_columns=text or (), target=target, observers=observers)
     emit(result, as_json, lambda out: _show(out, result))
 
 

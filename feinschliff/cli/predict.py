@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from feinschliff.cli.output import emit
+from feinschliff.cli.watching import on_console
 from feinschliff.errors import InputError
 from feinschliff.results.prediction import PredictionResult
 
@@ -36,7 +37,8 @@ def predict(
         )
     from feinschliff.lifecycle.predict import predict as work
 
-    results = work(run, asked or None, file or (), text_columns=text or ())
+    with on_console() as observers:
+        results = work(run, asked or None, file or (), text_columns=text or (), observers=observers)
     emit(results, as_json, lambda out: _show(out, results))
 
 

@@ -38,6 +38,17 @@ class Watchers:
 
 
 @contextmanager
+def on_console() -> Iterator[Sequence[Any]]:
+    """The observers of work that is no run: what it says goes to standard error and nowhere else."""
+    module = registry.load("tracker", "console")
+    tracker = module.ConsoleTracker()
+    try:
+        yield [tracker]
+    finally:
+        tracker.close()
+
+
+@contextmanager
 def watching(output_dir: str) -> Iterator[Sequence[Watchers]]:
     """The observers of a run, closed at its end however it ends."""
     watchers = Watchers(RunDirectory(Path(output_dir)))

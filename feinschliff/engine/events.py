@@ -1,4 +1,4 @@
-"""What the training loop tells whoever watches: frozen facts, in order. Knows no observer; nobody can answer."""
+"""What long work, the loop above all, tells whoever watches: frozen facts, in order. Knows no observer of them."""
 
 from __future__ import annotations
 
@@ -63,4 +63,13 @@ class RunEnded:
     """In the loop, over all resumed parts."""
 
 
-Event = StepEnded | Evaluated | CheckpointSaved | Announced | RunEnded
+@dataclass(frozen=True, slots=True)
+class Progressed:
+    """Rows done of work outside the loop: embedding, scoring."""
+
+    work: str
+    done: int
+    total: int
+
+
+Event = StepEnded | Evaluated | CheckpointSaved | Announced | Progressed | RunEnded

@@ -7,7 +7,7 @@ cross-validation on the training rows: the strongest cheap rival. Knows no verdi
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,23 +51,31 @@ def _positive(part: Any, features: Floats) -> Any:
     return np.full(len(features), part) if isinstance(part, float) else part.predict_proba(features)[:, 1]
 
 
-def frozen_features(task: Any, network: Any, examples: Sequence[Example], max_length_tokens: int) -> Floats:
+def frozen_features(
+    task: Any,
+    network: Any,
+    examples: Sequence[Example],
+    max_length_tokens: int,
+    on_rows: Callable[[int], None] = lambda _: None,
+) -> Floats:
     """Normalised pooled features [N, d] of the frozen network.
 
     For pairs, each text is encoded by itself and the pair is ``[u, v, |u - v|, u * v]`` (Conneau et al. 2017): an
     encoder that was not trained on pairs says more this way than on the joined text.
     """
     if task.context.num_texts == 1:
-        return _encoded(task, network, examples, max_length_tokens)
+        return _encoded(task, network, examples, max_length_tokens, on_rows)
     sides = []
     for side in range(2):
         single = [Example((example.texts[side],), (), example.place) for example in examples]
-        sides.append(_encoded(task.for_single_texts(), network, single, max_length_tokens))
+        sides.append(_encoded(task.for_single_texts(), network, single, max_length_tokens, on_rows))
     u, v = sides
     return np.concatenate([u, v, np.abs(u - v), u * v], axis=1)
 
 
-def _encoded(task: Any, network: Any, examples: Sequence[Example], max_length_tokens: int) -> Floats:
+def _encoded(
+    task: Any, network: Any, examples: Sequence[Example], max_length_tokens: int, on_rows: Callable[[int], None]
+) -> Floats:
     import torch
 
     unlabelled = [Example(example.texts, (), example.place) for example in examples]
@@ -78,6 +86,7 @@ def _encoded(task: Any, network: Any, examples: Sequence[Example], max_length_to
         for rows in by_length(table.lengths, MAX_TOKENS):
             batch = collate(table, rows)
             out[batch.rows.numpy()] = network.features(batch).float().numpy()
+            on_rows(len(rows))
     out /= np.maximum(np.linalg.norm(out, axis=1, keepdims=True), 1e-12)
     return out
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +17,9 @@ from feinschliff.data.quality import ModelHooks
 from feinschliff.data.rows_to_examples import count_reasons
 from feinschliff.data.sources import open_tables, read_tables
 from feinschliff.data.writers import RowWriter, output_format, write_dropped
+from feinschliff.engine.events import Announced
 from feinschliff.errors import ResourceError
+from feinschliff.lifecycle.observing import Observer, tell
 from feinschliff.models.sources import cached_folder, resolve_model
 from feinschliff.results.data import CleanResult, DataReport, SplitResult
 
@@ -35,15 +37,13 @@ def check(config: DataConfig, hooks: ModelHooks | None = None, seed: int = 0) ->
     return quality.check(config, hooks, seed)
 
 
-def model_hooks(
-    config: DataConfig, model: str | None = None, announce: Callable[[str], None] = lambda _: None
-) -> ModelHooks:
+def model_hooks(config: DataConfig, model: str | None = None, observers: Sequence[Observer] = ()) -> ModelHooks:
     """What a base model can add to a check: lengths in tokens and suspected label errors.
 
     Args:
         model: a source as for a run, or ``none``, which imports no torch. None: the model that a run takes by default;
             where it cannot be had the check goes without, and its report says so.
-        announce: told before something slow begins.
+        observers: told of what is slow.
 
     Raises:
         DataError: the files cannot be opened, or their columns are not found.
@@ -55,17 +55,18 @@ def model_hooks(
     columns = open_with_columns(config.train, config)[1]
     wanted = ModelConfig() if model is None else ModelConfig(source=model)
     if cached_folder(wanted.source) is None:
-        announce(f"fetching {wanted.source}")
+        tell(observers, Announced(f"fetching {wanted.source}"))
     try:
         resolved = resolve_model(wanted.source)
     except ResourceError as error:
         if model is not None:
             raise
         return ModelHooks(note=f"{left_out}: {error.faults[-1].what}; `--model` names another one")
-    announce(f"looking at lengths and labels with {resolved.name} (without: --model {NO_MODEL})")
+    said = f"looking at lengths and labels with {resolved.name} (without: --model {NO_MODEL})"
+    tell(observers, Announced(said))
     from feinschliff.lifecycle.embedding import FrozenEncoder
 
-    encoder = FrozenEncoder(RunConfig(model=wanted), resolved, len(columns.text))
+    encoder = FrozenEncoder(RunConfig(model=wanted), resolved, len(columns.text), observers)
     return replace(encoder.hooks(), note=f"lengths and suspected label errors: judged with {resolved.name}")
 
 

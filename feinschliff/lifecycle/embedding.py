@@ -15,6 +15,7 @@ from feinschliff.data.examples import Example, Place
 from feinschliff.data.quality import ModelHooks
 from feinschliff.engine.precision import DTYPES, choose
 from feinschliff.lifecycle.baselines import frozen_features
+from feinschliff.lifecycle.observing import Observer, counted
 from feinschliff.models.sources import ResolvedModel
 from feinschliff.tasks._task import TaskContext
 
@@ -24,7 +25,9 @@ Floats = npt.NDArray[np.float32]
 class FrozenEncoder:
     """The base model as it is, in the precision this machine is fast in."""
 
-    def __init__(self, config: RunConfig, model: ResolvedModel, num_texts: int) -> None:
+    def __init__(
+        self, config: RunConfig, model: ResolvedModel, num_texts: int, observers: Sequence[Observer] = ()
+    ) -> None:
         torch.set_num_threads(config.training.num_threads or torch.get_num_threads())
         context = TaskContext(("-", "+"), multi_label=False, num_texts=num_texts)
         module = registry.load("task", config.task.type)
@@ -35,6 +38,7 @@ class FrozenEncoder:
         if precision == "auto":
             precision, _ = choose(torch.device("cpu"), self.network.body.hidden_width)
         self.network.body.to(DTYPES[precision])
+        self._observers = observers
         self._known: dict[tuple[str, ...], Floats] = {}
 
     @property
@@ -46,7 +50,8 @@ class FrozenEncoder:
         """Normalised features [N, d] (see ``baselines.frozen_features``)."""
         missing = list({example.texts: example for example in examples if example.texts not in self._known}.values())
         if missing:
-            computed = frozen_features(self.task, self.network, missing, self.max_length_tokens)
+            on_rows = counted(self._observers, "embedding", len(missing) * self.task.context.num_texts)
+            computed = frozen_features(self.task, self.network, missing, self.max_length_tokens, on_rows)
             self._known |= {example.texts: computed[row] for row, example in enumerate(missing)}
         return np.stack([self._known[example.texts] for example in examples])
 

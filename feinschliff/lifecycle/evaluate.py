@@ -13,6 +13,7 @@ from feinschliff.data.load import load_examples
 from feinschliff.errors import DataError, InputError
 from feinschliff.lifecycle import held_out
 from feinschliff.lifecycle.judge import judge
+from feinschliff.lifecycle.observing import Observer, counted
 from feinschliff.predictor import ModelFacts, Predictor
 from feinschliff.reports.pages import write_report
 from feinschliff.results.data import ColumnsFound
@@ -21,7 +22,12 @@ from feinschliff.store.run_directory import RunDirectory, write_json
 
 
 def evaluate(
-    run: Path, sources: Sequence[str] = (), *, text_columns: Sequence[str] = (), target: str | None = None
+    run: Path,
+    sources: Sequence[str] = (),
+    *,
+    text_columns: Sequence[str] = (),
+    target: str | None = None,
+    observers: Sequence[Observer] = (),
 ) -> EvaluationResult:
     """Judge a run's model. Without sources, on the rows that the run held out. The run gets a report of it.
 
@@ -52,7 +58,7 @@ def evaluate(
     if not examples:
         raise DataError("there are no rows to evaluate on", where=", ".join(sources) or str(run))
     begin = time.perf_counter()
-    scores = predictor.probabilities(examples)
+    scores = predictor.probabilities(examples, counted(observers, "scoring", len(examples)))
     seconds = time.perf_counter() - begin
     config = EvaluationConfig()
     result = judge(scores, predictor.decide(scores), examples, facts.label_names, facts.metric, config)

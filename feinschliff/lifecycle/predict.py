@@ -13,6 +13,7 @@ from feinschliff.data.examples import Example, Place
 from feinschliff.data.load import load_examples
 from feinschliff.errors import DataError
 from feinschliff.lifecycle.evaluate import columns_of
+from feinschliff.lifecycle.observing import Observer, counted
 from feinschliff.predictor import Predictor
 from feinschliff.results.prediction import PredictionResult
 
@@ -21,7 +22,12 @@ TOP = 5
 
 
 def predict(
-    run: Path, texts: Sequence[str] | None, sources: Sequence[str] = (), *, text_columns: Sequence[str] = ()
+    run: Path,
+    texts: Sequence[str] | None,
+    sources: Sequence[str] = (),
+    *,
+    text_columns: Sequence[str] = (),
+    observers: Sequence[Observer] = (),
 ) -> list[PredictionResult]:
     """One result a text (for pairs: two texts, or one with a tab between the two), or a row of the sources.
 
@@ -52,7 +58,7 @@ def predict(
             )
     else:
         examples = _examples(list(texts or ()), predictor.facts.num_texts)
-    scores = predictor.probabilities(examples)
+    scores = predictor.probabilities(examples, counted(observers, "scoring", len(examples)))
     decisions = predictor.decide(scores)
     return [_result(example, scores[i], decisions[i], predictor) for i, example in enumerate(examples)]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
@@ -23,20 +23,13 @@ from feinschliff.engine.events import Announced, Event
 from feinschliff.errors import Interrupted, RunDirectoryError
 from feinschliff.lifecycle import finish, held_out, interrupts
 from feinschliff.lifecycle.cards import write_training_card
+from feinschliff.lifecycle.observing import Observer, tell
 from feinschliff.lifecycle.prepare import Prepared, prepare
 from feinschliff.models.sources import ResolvedModel, resolve_model
 from feinschliff.results.comparison import Origin
 from feinschliff.results.training import Forecast, TrainingResult
 from feinschliff.store import index
 from feinschliff.store.run_directory import RunDirectory, read_json, write_json
-
-
-class Observer(Protocol):
-    """Whoever watches a run."""
-
-    def observe(self, event: Event) -> None:
-        """Told of one event."""
-        ...
 
 
 @dataclass(slots=True)
@@ -54,8 +47,7 @@ class RunContext:
 
     def tell(self, event: Event) -> None:
         """Pass an event on."""
-        for observer in self.observers:
-            observer.observe(event)
+        tell(self.observers, event)
 
     def announce(self, message: str) -> None:
         """Say what was chosen, and keep it for the result."""

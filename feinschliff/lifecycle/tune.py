@@ -24,9 +24,10 @@ from feinschliff.lifecycle.baselines import Baseline
 from feinschliff.lifecycle.cards import versions, write_model_card
 from feinschliff.lifecycle.embedding import FrozenEncoder
 from feinschliff.lifecycle.judge import judge, references_of
+from feinschliff.lifecycle.observing import Observer, counted
 from feinschliff.lifecycle.prepare import deciding_metric
 from feinschliff.lifecycle.recipes import candidates, given_fields, origins_of, usable
-from feinschliff.lifecycle.train import Observer, RunContext, claim, read_inputs, recorded
+from feinschliff.lifecycle.train import RunContext, claim, read_inputs, recorded
 from feinschliff.lifecycle.trials import Choice, Search, choose_and_train
 from feinschliff.models.sources import ResolvedModel
 from feinschliff.predictor import Predictor
@@ -105,7 +106,7 @@ def _note_finished(directory: RunDirectory, result: TuneResult) -> None:
 def _tune(inputs: Inputs) -> TuneResult:
     """Look at the data with the frozen model, choose, train, judge."""
     config, splits, context = inputs.config, inputs.splits, inputs.context
-    frozen = FrozenEncoder(config, inputs.model, max(1, len(splits.columns.text)))
+    frozen = FrozenEncoder(config, inputs.model, max(1, len(splits.columns.text)), context.observers)
     clock = time.perf_counter()
     rivals = _baselines(inputs, frozen)
     probe_rows = min(len(splits.train), PROBE_ROWS)
@@ -240,7 +241,7 @@ def _look_at_test(inputs: Inputs, frozen: FrozenEncoder, rivals: Rivals) -> Judg
     config, splits = inputs.config, inputs.splits
     predictor = Predictor(inputs.context.directory.path)
     metric, names = predictor.facts.metric, splits.label_names
-    scores = predictor.probabilities(splits.test)
+    scores = predictor.probabilities(splits.test, counted(inputs.context.observers, "scoring", len(splits.test)))
     decisions = predictor.decide(scores)
     evaluation = judge(scores, decisions, splits.test, names, metric, config.evaluation)
     judged = {rival.name: _judge_baseline(inputs, frozen, rival, splits.test) for rival in rivals.fitted}

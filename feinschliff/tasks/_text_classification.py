@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -28,7 +28,9 @@ from feinschliff.models.native import read_head, to_native
 from feinschliff.results.classification import metric_function
 from feinschliff.tasks._sequence_network import SequenceNetwork
 from feinschliff.tasks._task import EncodedSet, Floats, TaskContext
-from feinschliff.tasks.text_classification import TextClassificationConfig
+
+if TYPE_CHECKING:
+    from feinschliff.tasks.text_classification import TextClassificationConfig
 
 TOKENIZE_ROWS = 2048
 """Texts tokenized at once; bounds memory."""

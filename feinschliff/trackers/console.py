@@ -16,12 +16,14 @@ from rich.text import Text
 
 from feinschliff import settings
 from feinschliff.config.bases import TypedConfig
-from feinschliff.engine.events import Announced, Evaluated, Event, RunEnded, StepEnded
+from feinschliff.engine.events import Announced, Evaluated, Event, Progressed, RunEnded, StepEnded
 from feinschliff.results.formats import format_duration, format_metric_name, format_rate, format_value
 from feinschliff.store.run_directory import RunDirectory
 
 _SECONDS_BETWEEN_LINES = 10.0
 _SECONDS_OF_SILENCE = 60.0
+_SECONDS_BEFORE_ROWS = 1.0
+"""Work on rows that is over sooner is not worth a bar."""
 
 
 class ConsoleConfig(TypedConfig):
@@ -36,7 +38,7 @@ class ConsoleTracker:
     def __init__(self, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         target = sys.stderr if stream is None else stream
         watched = target.isatty() and not settings.read().no_color
-        self._display: _Bar | _Lines = _Bar(target) if watched else _Lines(target, clock)
+        self._display: _Bar | _Lines = _Bar(target, clock) if watched else _Lines(target, clock)
 
     def observe(self, event: Event) -> None:
         """Show one event."""
@@ -45,6 +47,8 @@ class ConsoleTracker:
                 self._display.step(event)
             case Evaluated():
                 self._display.say(_evaluation_line(event))
+            case Progressed():
+                self._display.rows(event)
             case Announced(message):
                 self._display.say(message)
             case RunEnded(step, seconds):
@@ -56,12 +60,36 @@ class ConsoleTracker:
         self._display.close()
 
 
+class _RowClock:
+    """Rate and time left of one piece of work on rows."""
+
+    def __init__(self) -> None:
+        self._last: Progressed | None = None
+        self._first = 0
+        self.begin = 0.0
+
+    def see(self, event: Progressed, now: float) -> None:
+        """Note an event; another work, or the same begun anew, starts the clock."""
+        if self._last is None or self._last.work != event.work or event.done < self._last.done:
+            self.begin, self._first = now, event.done
+        self._last = event
+
+    def rate_and_left(self, now: float) -> tuple[str, str]:
+        """``1,240 rows/s``, ``41 s left``; counted from the first event on, so one batch is not in it."""
+        if self._last is None or now <= self.begin:
+            return "", ""
+        rate = (self._last.done - self._first) / (now - self.begin)
+        left = (self._last.total - self._last.done) / rate if rate else 0.0
+        return format_rate(rate), f"{format_duration(left)} left"
+
+
 class _Lines:
     def __init__(self, stream: TextIO, clock: Callable[[], float]) -> None:
         self._stream = stream
         self._clock = clock
         self._last_time = -_SECONDS_OF_SILENCE
         self._last_tenth = 0
+        self._rows = _RowClock()
 
     def step(self, event: StepEnded) -> None:
         now, tenth = self._clock(), 10 * event.step // max(1, event.total_steps)
@@ -71,6 +99,14 @@ class _Lines:
             self._last_time, self._last_tenth = now, tenth
             self.say(_step_line(event))
 
+    def rows(self, event: Progressed) -> None:
+        now = self._clock()
+        self._rows.see(event, now)
+        if event.done < event.total and now - max(self._last_time, self._rows.begin) >= _SECONDS_BETWEEN_LINES:
+            self._last_time = now
+            rate, left = self._rows.rate_and_left(now)
+            self.say(f"{event.work}: {event.done:,} of {event.total:,} rows, {rate}, {left}")
+
     def say(self, message: str) -> None:
         print(message, file=self._stream, flush=True)
 
@@ -79,7 +115,9 @@ class _Lines:
 
 
 class _Bar:
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._rows = _RowClock()
         self._progress = Progress(
             TextColumn("{task.fields[epoch]}", style="bold"),
             BarColumn(bar_width=None),
@@ -91,6 +129,7 @@ class _Bar:
             transient=True,
         )
         self._task: TaskID | None = None
+        self._rows_task: TaskID | None = None
 
     def step(self, event: StepEnded) -> None:
         texts: dict[str, Any] = {
@@ -104,11 +143,30 @@ class _Bar:
             self._task = self._progress.add_task("", total=event.total_steps, **texts)
         self._progress.update(self._task, completed=event.step, total=event.total_steps, **texts)
 
+    def rows(self, event: Progressed) -> None:
+        now = self._clock()
+        self._rows.see(event, now)
+        if now - self._rows.begin < _SECONDS_BEFORE_ROWS and self._rows_task is None:
+            return
+        rate, left = self._rows.rate_and_left(now)
+        texts: dict[str, Any] = {"epoch": event.work, "rate": rate, "left": left, "last": ""}
+        if self._rows_task is None:
+            self._progress.start()
+            self._rows_task = self._progress.add_task("", total=event.total, completed=event.done, **texts)
+        self._progress.update(self._rows_task, completed=event.done, total=event.total, **texts)
+        if event.done >= event.total:
+            self._progress.remove_task(self._rows_task)
+            self._rows_task = None
+
     def say(self, message: str) -> None:
         self._progress.console.print(Text(message), highlight=False)
 
     def close(self) -> None:
+        """Take the bars away; the next step or row brings a new one (a tune run trains several times)."""
         self._progress.stop()
+        for task in self._progress.task_ids:
+            self._progress.remove_task(task)
+        self._task = self._rows_task = None
 
 
 def create(config: ConsoleConfig, run: RunDirectory) -> ConsoleTracker:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from feinschliff.config.bases import TypedConfig
-from feinschliff.engine.events import Event
+from feinschliff.engine.events import Event, Progressed
 from feinschliff.store.run_directory import RunDirectory, disk_full
 
 
@@ -36,11 +36,13 @@ class JsonlTracker:
         self._file = path.open("a", encoding="utf-8")
 
     def observe(self, event: Event) -> None:
-        """Write one line.
+        """Write one line. Rows counted for the eye are not kept.
 
         Raises:
             ResourceError: the disk is full.
         """
+        if isinstance(event, Progressed):
+            return
         record = {"event": _snake_case(type(event).__name__), "time": round(time.time(), 3)}
         record |= {name: _jsonable(value) for name, value in asdict(event).items()}
         try:

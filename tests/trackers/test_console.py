@@ -2,10 +2,11 @@
 
 import io
 import re
+from collections.abc import Iterator
 
 import pytest
 
-from feinschliff.engine.events import Announced, CheckpointSaved, Evaluated, RunEnded, StepEnded
+from feinschliff.engine.events import Announced, CheckpointSaved, Evaluated, Progressed, RunEnded, StepEnded
 from feinschliff.trackers.console import CONFIG, ConsoleTracker
 
 
@@ -99,3 +100,57 @@ def test_it_is_a_member_of_the_registry() -> None:
 
     assert registry.load("tracker", "console").CONFIG is CONFIG
     assert CONFIG().type == "console"
+
+
+def test_the_bar_comes_back_for_the_next_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("COLUMNS", "80")
+    stream = Terminal()
+    tracker = ConsoleTracker(stream)
+    for number in (100, 900):
+        tracker.observe(step(number))
+        tracker.observe(RunEnded(number, 1.0))
+    shown = plain(stream.getvalue())
+    assert "10%" in shown
+    assert "90%" in shown
+
+
+def rows_events(seconds: float, now: list[float]) -> Iterator[Progressed]:
+    for done in range(100, 1001, 100):
+        now[0] += seconds / 10
+        yield Progressed("embedding", done, 1000)
+
+
+def test_long_work_on_rows_shows_a_bar_with_rate_and_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("COLUMNS", "80")
+    now, stream = [0.0], Terminal()
+    tracker = ConsoleTracker(stream, clock=lambda: now[0])
+    for event in list(rows_events(20.0, now))[:-1]:
+        now[0] = event.done / 50.0
+        tracker.observe(event)
+    tracker.close()
+    shown = plain(stream.getvalue())
+    for part in ("embedding", "90%", "50 rows/s", "2.0 s left"):
+        assert part in shown
+
+
+def test_short_work_on_rows_shows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    now, stream = [0.0], Terminal()
+    tracker = ConsoleTracker(stream, clock=lambda: now[0])
+    for event in rows_events(0.5, now):
+        tracker.observe(event)
+    tracker.close()
+    assert "embedding" not in stream.getvalue()
+
+
+def test_in_a_pipe_long_work_on_rows_gives_a_line_every_ten_seconds() -> None:
+    now, stream = [0.0], io.StringIO()
+    tracker = ConsoleTracker(stream, clock=lambda: now[0])
+    for event in rows_events(45.0, now):
+        tracker.observe(event)
+    assert stream.getvalue().splitlines() == [
+        "embedding: 400 of 1,000 rows, 22 rows/s, 27 s left",
+        "embedding: 700 of 1,000 rows, 22 rows/s, 14 s left",
+    ]
