@@ -44,8 +44,12 @@ class TrainingConfig(Config):
     """Share of the target spread over all classes (Szegedy et al. 2016)."""
     evaluations_per_epoch: int = Field(default=1, ge=1, le=100)
     """How often the validation rows are scored."""
+    weight_averaging: float = Field(default=0.0, ge=0.0, lt=1.0)
+    """Score and keep a running average over about this share of the steps so far (Karras et al. 2024); 0: none."""
+    keep_weights: Literal["best", "last"] = "best"
+    """The result: the best weights by validation, or the last ones (few validation rows tell epochs apart badly)."""
     early_stopping_patience: int | None = Field(default=3, ge=1)
-    """Stop after this many validations without a better one; None: never. The best weights are kept either way."""
+    """Stop after this many validations without a better one; None: never."""
     checkpoint_every_steps: int | None = Field(default=None, ge=1)
     """Save the whole state every so many steps; None: every minute or so of work, measured."""
     keep_checkpoints: int = Field(default=2, ge=1)

@@ -31,6 +31,8 @@ class TrainState:
     evaluations_since_best: int = 0
     stopped_early: bool = False
     tokens: int = 0
+    averaged_step: int = 0
+    """The last step that the average of the weights has taken in."""
     seconds: float = 0.0
     loss_sum: float = 0.0
     """Loss and targets since the last evaluation, for the curve."""

@@ -9,12 +9,14 @@ import math
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from torch import Tensor
 
 from feinschliff.engine import checkpoint
+from feinschliff.engine.averaging import STEPS_BETWEEN_UPDATES
 from feinschliff.engine.batching import epoch_order
 from feinschliff.engine.checkpoint import TrainState
 from feinschliff.engine.events import CheckpointSaved, Evaluated, Event, RunEnded, StepEnded
@@ -87,6 +89,8 @@ def fit(run: Fit) -> Iterator[Event]:
         seed_step(run.seed, state.step)
         loss = train_step(learner, rows, rate)
         _count(run, loss)
+        if state.step % STEPS_BETWEEN_UPDATES == 0:
+            _average(run)
         state.seconds = time.perf_counter() - begin
         steps_here, rows_here = steps_here + 1, rows_here + len(rows)
         spent = time.perf_counter() - first
@@ -134,17 +138,26 @@ def _count(run: Fit, loss: StepLoss) -> None:
     state.tokens += loss.num_tokens
 
 
+def _average(run: Fit) -> None:
+    """Take the weights into their average, where one is wanted."""
+    if run.learner.average is not None:
+        run.learner.average.update(run.state.step, run.state.averaged_step)
+        run.state.averaged_step = run.state.step
+
+
 def _evaluate(run: Fit) -> Evaluated:
-    """Score the validation rows; keep the weights if they are the best so far."""
-    state = run.state
-    validation_loss, metric = run.validate()
+    """Score the validation rows; keep the weights if they are the best so far, or if the last are wanted."""
+    state, average = run.state, run.learner.average
+    _average(run)
+    with nullcontext() if average is None else average.in_place():
+        validation_loss, metric = run.validate()
     run.learner.network.train()
-    best = state.best_metric is None or metric > state.best_metric
-    if best:
-        state.best_metric, state.best_step, state.evaluations_since_best = metric, state.step, 0
-        checkpoint.save_tensors(best_file(run), run.learner.masters.named())
-    else:
-        state.evaluations_since_best += 1
+    earlier = (point.validation_metric for point in state.curve)
+    best = all(value is None or metric > value for value in earlier)
+    state.evaluations_since_best = 0 if best else state.evaluations_since_best + 1
+    if best or run.learner.training.keep_weights == "last":
+        state.best_metric, state.best_step = metric, state.step
+        checkpoint.save_tensors(best_file(run), (average or run.learner.masters).named())
     point = CurvePoint(
         step=state.step,
         epoch=state.step / run.steps_per_epoch,
@@ -180,6 +193,8 @@ def save(run: Fit) -> Path:
     """Write a checkpoint: masters, moments and state; then remove best weights that no kept checkpoint refers to."""
     tensors: dict[str, Tensor] = {f"weight:{name}": value for name, value in run.learner.masters.named().items()}
     tensors |= {f"adam:{name}": value for name, value in run.learner.optimizer.state().items()}
+    if run.learner.average is not None:
+        tensors |= {f"average:{name}": value for name, value in run.learner.average.named().items()}
     path = checkpoint.save(run.checkpoints, run.state, tensors, run.learner.training.keep_checkpoints)
     wanted = {run.state.best_step}
     for kept in checkpoint.complete(run.checkpoints):
@@ -205,6 +220,8 @@ def resume(run: Fit) -> int | None:
         run.state = state
         run.learner.masters.load(_part(tensors, "weight:"))
         run.learner.optimizer.load(_part(tensors, "adam:"))
+        if run.learner.average is not None:
+            run.learner.average.load(_part(tensors, "average:"))
         return state.step
     return None
 

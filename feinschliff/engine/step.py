@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from feinschliff.config.training import TrainingConfig
+from feinschliff.engine.averaging import AveragedWeights
 from feinschliff.engine.batching import Ints, TokenTable, collate, micro_batches
 from feinschliff.engine.contracts import Objective
 from feinschliff.engine.optimizers import GroupedAdamW
@@ -28,6 +29,8 @@ class Learner:
     optimizer: GroupedAdamW
     training: TrainingConfig
     cache: PrefixCache | None = None
+    average: AveragedWeights | None = None
+    """What is scored and kept instead of the masters."""
 
 
 @dataclass(frozen=True, slots=True)

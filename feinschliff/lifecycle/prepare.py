@@ -17,6 +17,7 @@ from feinschliff import registry
 from feinschliff.config.run import RunConfig
 from feinschliff.data.examples import Example, Splits
 from feinschliff.engine import prefix_cache, seeds
+from feinschliff.engine.averaging import AveragedWeights
 from feinschliff.engine.batching import collate, micro_batches
 from feinschliff.engine.optimizers import GroupedAdamW
 from feinschliff.engine.precision import DTYPES, MasterWeights, Precision, choose
@@ -164,6 +165,7 @@ def prepare(
         optimizer=_optimizer(config, method, network, masters, say),
         training=config.training,
         cache=cache,
+        average=AveragedWeights(masters, width) if (width := config.training.weight_averaging) else None,
     )
     metric, reason = deciding_metric(config, splits)
     say(f"deciding metric {metric}: {reason}")

@@ -68,6 +68,13 @@ def test_in_bf16_the_masters_come_back(tiny_bert: Path, tmp_path: Path) -> None:
     assert stopped_then_finished(tiny_bert, tmp_path / "a", [4], precision="bf16") == expected
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_an_average_of_the_weights_comes_back(tiny_bert: Path, tmp_path: Path, precision: str) -> None:
+    changes = {"weight_averaging": 0.3, "precision": precision, "keep_weights": "last"}
+    expected = stopped_then_finished(tiny_bert, tmp_path / "alone", [], **changes)
+    assert stopped_then_finished(tiny_bert, tmp_path / "a", [1, 5, 9], **changes) == expected
+
+
 def test_early_stopping_counts_on(tiny_bert: Path, tmp_path: Path) -> None:
     changes = {"epochs": 6.0, "early_stopping_patience": 2, "learning_rate": 1e-9}
     expected = stopped_then_finished(tiny_bert, tmp_path / "alone", [], **changes)
