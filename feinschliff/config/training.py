@@ -42,6 +42,9 @@ class TrainingConfig(Config):
     """Gradients are scaled down to this global norm; None: not clipped."""
     label_smoothing: float = Field(default=0.1, ge=0.0, lt=1.0)
     """Share of the target spread over all classes (Szegedy et al. 2016)."""
+    adversarial_epsilon: float = Field(default=0.0, ge=0.0, le=100.0)
+    """Learn each batch again with its token embeddings moved this far (L2 norm) along their gradient (Miyato et al.
+    2017): steadier on few rows, at twice the time. 0: off. For methods that train the embeddings."""
     evaluations_per_epoch: int = Field(default=1, ge=1, le=100)
     """How often the validation rows are scored."""
     weight_averaging: float = Field(default=0.0, ge=0.0, lt=1.0)

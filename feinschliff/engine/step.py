@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from feinschliff.config.training import TrainingConfig
+from feinschliff.engine.adversarial import moved_along_gradient
 from feinschliff.engine.averaging import AveragedWeights
 from feinschliff.engine.batching import Ints, TokenTable, collate, micro_batches
 from feinschliff.engine.contracts import Objective
@@ -31,6 +32,8 @@ class Learner:
     cache: PrefixCache | None = None
     average: AveragedWeights | None = None
     """What is scored and kept instead of the masters."""
+    embeddings: str | None = None
+    """Name of the trained token embeddings, for adversarial steps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +75,13 @@ def divide_and_clip(masters: list[Tensor], num_targets: int, max_grad_norm: floa
 
 
 def train_step(learner: Learner, rows: Ints, schedule_factor: float) -> StepLoss:
-    """Gradients, division, clipping, AdamW, and the new weights given to the network."""
+    """Gradients, division, clipping, AdamW, and the new weights given to the network. Returns the loss as it was."""
     loss = backward(learner, rows)
-    divide_and_clip(learner.masters.masters, loss.num_targets, learner.training.max_grad_norm)
+    num_targets, epsilon = loss.num_targets, learner.training.adversarial_epsilon
+    if epsilon and learner.embeddings is not None:
+        with moved_along_gradient(learner.masters, learner.embeddings, epsilon):
+            num_targets += backward(learner, rows).num_targets
+    divide_and_clip(learner.masters.masters, num_targets, learner.training.max_grad_norm)
     learner.optimizer.step(schedule_factor)
     learner.masters.publish()
     return loss
