@@ -26,8 +26,8 @@ class TrainingConfig(Config):
     """The head's rate is this many times the body's (discriminative learning rates, Howard and Ruder 2018)."""
     layer_learning_rate_decay: float = Field(default=1.0, gt=0.0, le=1.0)
     """Each layer below the top learns at this factor of the one above (layer-wise decay, Clark et al. 2020)."""
-    schedule: Literal["linear", "cosine", "constant"] = "linear"
-    """Decay after warm-up, down to zero."""
+    schedule: Literal["linear", "cosine", "constant"] = "constant"
+    """After the warm-up: stay, or decay to zero. An average of the weights does what decay is for, and better here."""
     warmup_ratio: float = Field(default=0.1, ge=0.0, le=1.0)
     """Share of the steps in which the rate rises from zero."""
     weight_decay: float = Field(default=0.01, ge=0.0, le=1.0)
@@ -47,7 +47,7 @@ class TrainingConfig(Config):
     2017): steadier on few rows, at twice the time. 0: off. For methods that train the embeddings."""
     evaluations_per_epoch: int = Field(default=1, ge=1, le=100)
     """How often the validation rows are scored."""
-    weight_averaging: float = Field(default=0.0, ge=0.0, lt=1.0)
+    weight_averaging: float = Field(default=0.2, ge=0.0, lt=1.0)
     """Score and keep a running average over about this share of the steps so far (Karras et al. 2024); 0: none."""
     keep_weights: Literal["best", "last"] = "best"
     """The result: the best weights by validation, or the last ones (few validation rows tell epochs apart badly)."""

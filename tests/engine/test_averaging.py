@@ -56,7 +56,7 @@ def test_the_average_is_scored_and_kept_and_training_goes_on_from_the_weights(ti
 
     fit.validate = spying
     list(loop.fit(fit))
-    plain = made_fit(made_run(tiny_bert, tmp_path / "b"), tmp_path / "b")
+    plain = made_fit(made_run(tiny_bert, tmp_path / "b", weight_averaging=0.0), tmp_path / "b")
     list(loop.fit(plain))
     assert largest_difference(weights_of(fit), weights_of(plain)) == 0.0
     kept = load_file(loop.best_file(fit))
@@ -69,7 +69,7 @@ def test_the_average_is_scored_and_kept_and_training_goes_on_from_the_weights(ti
 def test_the_last_weights_are_kept_where_they_are_asked_for(tiny_bert: Path, tmp_path: Path) -> None:
     for keep, step in (("best", 6), ("last", 12)):
         path = tmp_path / keep
-        fit = made_fit(made_run(tiny_bert, path, keep_weights=keep), path)
+        fit = made_fit(made_run(tiny_bert, path, keep_weights=keep, weight_averaging=0.0), path)
         metrics = iter([0.9, 0.2])
         fit.validate = lambda metrics=metrics: (0.5, next(metrics))  # type: ignore[misc]
         best = [event.best for event in loop.fit(fit) if not isinstance(event, StepEnded) and hasattr(event, "best")]
