@@ -23,21 +23,31 @@ FUSED_FROM_TOKENS = 160
 
 
 def _spread(x_THD: Tensor, group: Group, dtype: torch.dtype) -> Tensor:
-    """Rows of a group, padded: [B * H, L, D]."""
+    """Rows of a group, padded: [B * H, L, D]. Padded in the type they come in; one pass transposes and casts."""
     heads, width = x_THD.shape[1:]
-    part = x_THD[group.start : group.stop].to(dtype)
+    part = x_THD[group.start : group.stop]
     if group.index is not None:
         part = part.new_zeros(group.rows * group.longest, heads, width).index_copy_(0, group.index, part)
-    part = part.view(group.rows, group.longest, heads, width).transpose(1, 2)
-    return part.reshape(group.rows * heads, group.longest, width)
+    out = part.new_empty(group.rows, heads, group.longest, width, dtype=dtype)
+    out.copy_(part.view(group.rows, group.longest, heads, width).transpose(1, 2))
+    return out.view(group.rows * heads, group.longest, width)
 
 
 def _gather(x_NLD: Tensor, group: Group, out_THD: Tensor) -> None:
     """The way back: write the real tokens of [B * H, L, D] into their place."""
     heads, width = out_THD.shape[1:]
     part = x_NLD.view(group.rows, heads, group.longest, width).transpose(1, 2)
-    part = part.reshape(group.rows * group.longest, heads, width)
-    out_THD[group.start : group.stop] = part if group.index is None else part.index_select(0, group.index)
+    target = out_THD[group.start : group.stop]
+    if group.index is None:
+        target.view(group.rows, group.longest, heads, width).copy_(part)
+        return
+    flat = target.new_empty(group.rows, group.longest, heads, width).copy_(part)
+    torch.index_select(flat.view(-1, heads, width), 0, group.index, out=target)
+
+
+def _scaled(a: Tensor, b: Tensor, scale: float) -> Tensor:
+    """``scale * (a @ b)`` per matrix, in one pass."""
+    return torch.baddbmm(a.new_empty(()), a, b, beta=0.0, alpha=scale)
 
 
 def _empty(like_THD: Tensor, groups: list[Group]) -> Tensor:
@@ -57,10 +67,9 @@ class _PackedAttention(torch.autograd.Function):
         out, kept = _empty(q_THD, groups), []
         for group in groups:
             q, k, v = (_spread(x, group, torch.float32) for x in (q_THD, k_THD, v_THD))
-            scores = torch.bmm(q, k.transpose(1, 2)).mul_(scale)
+            scores = _scaled(q, k.transpose(1, 2), scale)
             if group.bias_B11L is not None:
-                area = (group.rows, -1, group.longest, group.longest)
-                scores = scores.view(area).add_(group.bias_B11L).view_as(scores)
+                scores.view(group.rows, -1, group.longest, group.longest).add_(group.bias_B11L)
             weights = torch.softmax(scores, -1)
             mask = None
             if dropout > 0.0:
@@ -80,9 +89,9 @@ class _PackedAttention(torch.autograd.Function):
             grad_weights = torch.bmm(grad, v.transpose(1, 2))
             if mask is not None:
                 grad_weights = grad_weights.mul_(mask)
-            grad_scores = torch._softmax_backward_data(grad_weights, weights, -1, torch.float32).mul_(ctx.scale)
-            _gather(torch.bmm(grad_scores, k), group, dq)
-            _gather(torch.bmm(grad_scores.transpose(1, 2), q), group, dk)
+            grad_scores = torch._softmax_backward_data(grad_weights, weights, -1, torch.float32)
+            _gather(_scaled(grad_scores, k, ctx.scale), group, dq)
+            _gather(_scaled(grad_scores.transpose(1, 2), q, ctx.scale), group, dk)
         del ctx.kept
         return dq, dk, dv, None, None, None
 

@@ -55,6 +55,7 @@ def trained(folder: Path, tmp_path: Path, kind: str = "single", **changes: Any) 
             "num_threads": 1,
             "global_batch_rows": 16,
             "learning_rate": 3e-3,
+            "schedule": "linear",
         },
         "output_dir": str(run),
         **changes,
