@@ -32,8 +32,14 @@ from feinschliff.results.verdicts import compare_predictions, verdict
 from feinschliff.store.run_directory import RunDirectory
 
 RECIPES: dict[str, dict[str, Any]] = {
-    "banking77": {"epochs": 6.0, "learning_rate": 2e-4, "weight_averaging": 0.2},
-    "sst2": {"epochs": 3.0, "learning_rate": 1e-4, "layer_learning_rate_decay": 0.8, "weight_averaging": 0.33},
+    "banking77": {"epochs": 6.0, "learning_rate": 2e-4, "weight_averaging": 0.2, "base_weights_share": 0.3},
+    "sst2": {
+        "epochs": 3.0,
+        "learning_rate": 1e-4,
+        "layer_learning_rate_decay": 0.8,
+        "weight_averaging": 0.2,
+        "adversarial_epsilon": 0.5,
+    },
 }
 COMMON: dict[str, Any] = {"early_stopping_patience": None, "keep_weights": "last"}
 MODEL = {"dropout": 0.1}

@@ -49,6 +49,9 @@ class TrainingConfig(Config):
     """How often the validation rows are scored."""
     weight_averaging: float = Field(default=0.2, ge=0.0, lt=1.0)
     """Score and keep a running average over about this share of the steps so far (Karras et al. 2024); 0: none."""
+    base_weights_share: float = Field(default=0.0, ge=0.0, lt=1.0)
+    """Share of the weights before training in those that are scored and kept: steadier on other data (WiSE-FT,
+    Wortsman et al. 2022). 0: none."""
     keep_weights: Literal["best", "last"] = "best"
     """The result: the best weights by validation, or the last ones (few validation rows tell epochs apart badly)."""
     early_stopping_patience: int | None = Field(default=3, ge=1)

@@ -194,7 +194,7 @@ def save(run: Fit) -> Path:
     tensors: dict[str, Tensor] = {f"weight:{name}": value for name, value in run.learner.masters.named().items()}
     tensors |= {f"adam:{name}": value for name, value in run.learner.optimizer.state().items()}
     if run.learner.average is not None:
-        tensors |= {f"average:{name}": value for name, value in run.learner.average.named().items()}
+        tensors |= {f"average:{name}": value for name, value in run.learner.average.state().items()}
     path = checkpoint.save(run.checkpoints, run.state, tensors, run.learner.training.keep_checkpoints)
     wanted = {run.state.best_step}
     for kept in checkpoint.complete(run.checkpoints):

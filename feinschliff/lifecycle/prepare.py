@@ -166,7 +166,7 @@ def prepare(
         training=config.training,
         cache=cache,
         embeddings=_trained_embeddings(config, network),
-        average=AveragedWeights(masters, width) if (width := config.training.weight_averaging) else None,
+        average=_average(config, masters),
     )
     metric, reason = deciding_metric(config, splits)
     say(f"deciding metric {metric}: {reason}")
@@ -203,6 +203,11 @@ def _trained_embeddings(config: RunConfig, network: Any) -> str | None:
             remedy="leave it at 0, or train with method full",
         )
     return None
+
+
+def _average(config: RunConfig, masters: MasterWeights) -> AveragedWeights | None:
+    width, base_share = config.training.weight_averaging, config.training.base_weights_share
+    return AveragedWeights(masters, width, base_share) if width or base_share else None
 
 
 def _precision(config: RunConfig, network: Any, say: Callable[[str], None]) -> Precision:

@@ -66,6 +66,21 @@ def test_the_average_is_scored_and_kept_and_training_goes_on_from_the_weights(ti
     assert largest_difference(kept, fit.learner.average.named()) == 0.0
 
 
+@pytest.mark.parametrize("width", [0.0, 0.3])
+def test_a_share_of_the_weights_before_training_is_kept(tiny_bert: Path, tmp_path: Path, width: float) -> None:
+    kept = {}
+    for share in (0.0, 0.25):
+        path = tmp_path / str(share)
+        changes = {"weight_averaging": width, "base_weights_share": share, "keep_weights": "last"}
+        fit = made_fit(made_run(tiny_bert, path, **changes), path)
+        before = {name: value.clone() for name, value in weights_of(fit).items()}
+        list(loop.fit(fit))
+        kept[share] = load_file(loop.best_file(fit))
+    for name, value in kept[0.25].items():
+        torch.testing.assert_close(value, 0.75 * kept[0.0][name] + 0.25 * before[name], rtol=1e-5, atol=1e-7)
+    assert largest_difference(kept[0.25], kept[0.0]) > 0.0
+
+
 def test_the_last_weights_are_kept_where_they_are_asked_for(tiny_bert: Path, tmp_path: Path) -> None:
     for keep, step in (("best", 6), ("last", 12)):
         path = tmp_path / keep

@@ -70,7 +70,7 @@ def test_in_bf16_the_masters_come_back(tiny_bert: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_an_average_of_the_weights_comes_back(tiny_bert: Path, tmp_path: Path, precision: str) -> None:
-    changes = {"weight_averaging": 0.3, "precision": precision, "keep_weights": "last"}
+    changes = {"weight_averaging": 0.3, "base_weights_share": 0.2, "precision": precision, "keep_weights": "last"}
     expected = stopped_then_finished(tiny_bert, tmp_path / "alone", [], **changes)
     assert stopped_then_finished(tiny_bert, tmp_path / "a", [1, 5, 9], **changes) == expected
 
