@@ -59,9 +59,5 @@ class AveragedWeights:
     @contextmanager
     def in_place(self) -> Iterator[None]:
         """The network computes with what is kept; afterwards with the weights it is trained on."""
-        current = {name: value.clone() for name, value in self._masters.named().items()}
-        self._masters.load(self.named())
-        try:
+        with self._masters.lent(list(self.named().values())):
             yield
-        finally:
-            self._masters.load(current)

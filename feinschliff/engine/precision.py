@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 import torch
@@ -79,6 +81,21 @@ class MasterWeights:
         if self._pairs:
             masters, working = zip(*self._pairs, strict=True)
             torch._foreach_copy_([w.data for w in working], [m.data for m in masters])
+
+    @contextmanager
+    def lent(self, values: list[Tensor]) -> Iterator[None]:
+        """The masters' places are taken by ``values``, and the network computes with those; nothing is copied aside."""
+        own = [master.data for master in self.masters]
+        try:
+            self._place(values)
+            yield
+        finally:
+            self._place(own)
+
+    def _place(self, values: list[Tensor]) -> None:
+        for master, value in zip(self.masters, values, strict=True):
+            master.data = value
+        self.publish()
 
     @torch.no_grad()
     def load(self, values: dict[str, Tensor]) -> None:
