@@ -62,8 +62,6 @@ def ours(arguments: argparse.Namespace, name: str, job: str) -> dict[str, Any]:
     """One run of ours in this process."""
     from dataclasses import replace
 
-    from safetensors.torch import load_file
-
     from feinschliff.config.run import RunConfig
     from feinschliff.engine import loop
     from feinschliff.lifecycle import prepare as preparing
@@ -100,7 +98,6 @@ def ours(arguments: argparse.Namespace, name: str, job: str) -> dict[str, Any]:
             pass
         seconds = time.perf_counter() - marks["encoded"]
         peak = _peak_mib()
-        prepared.learner.masters.load(load_file(loop.best_file(run)))
         accuracy = _our_accuracy(prepared, splits)
     return {"seconds": seconds, "rows": len(train), "peak_mib": peak, "accuracy": accuracy}
 

@@ -47,3 +47,8 @@ def load(kind: Kind, name: str) -> ModuleType:
         module: ModuleType = point.load()
         return module
     return importlib.import_module(f"feinschliff.{_FOLDERS[kind]}.{name}")
+
+
+def says(kind: Kind, name: str, fact: str) -> bool:
+    """Whether a module states ``fact`` of itself as a constant that is true; one that does not mention it, does not."""
+    return bool(getattr(load(kind, name), fact, False))

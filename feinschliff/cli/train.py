@@ -61,9 +61,7 @@ def train(
 def _show(out: Console, result: TrainingResult, output_dir: str) -> None:
     best = ""
     if result.best_metric is not None:
-        best = (
-            f", best validation {format_metric_name(result.metric)} {format_value(result.metric, result.best_metric)}"
-        )
+        best = f", validation {format_metric_name(result.metric)} {format_value(result.metric, result.best_metric)}"
     done = f"{result.steps:,} steps, {result.epochs:g} epochs in {format_duration(result.seconds)}"
     out.print(f"trained {result.method}: {done}{best}")
     out.print(f"run: {output_dir}", markup=False)

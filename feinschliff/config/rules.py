@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from feinschliff import registry
 from feinschliff.config.run import RunConfig
 from feinschliff.errors import Fault
 
@@ -82,11 +83,27 @@ def time_split_has_no_own_test(config: RunConfig) -> list[Fault]:
     ]
 
 
+def adversarial_steps_have_embeddings_to_move(config: RunConfig) -> list[Fault]:
+    """They act through the gradient of the token embeddings."""
+    epsilon, method = config.training.adversarial_epsilon, config.method.type
+    if not epsilon or registry.says("method", method, "TRAINS_EMBEDDINGS"):
+        return []
+    return [
+        Fault(
+            f"training.adversarial_epsilon = {epsilon:g} needs trained token embeddings",
+            where="training.adversarial_epsilon",
+            why=f"method {method} leaves them as they are",
+            remedy="leave it at 0, or train with method full",
+        )
+    ]
+
+
 RULES: tuple[Rule, ...] = (
     splits_leave_training_rows,
     text_is_one_or_two_columns,
     columns_have_one_role,
     time_split_has_no_own_test,
+    adversarial_steps_have_embeddings_to_move,
 )
 
 

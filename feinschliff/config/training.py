@@ -26,8 +26,9 @@ class TrainingConfig(Config):
     """The head's rate is this many times the body's (discriminative learning rates, Howard and Ruder 2018)."""
     layer_learning_rate_decay: float = Field(default=1.0, gt=0.0, le=1.0)
     """Each layer below the top learns at this factor of the one above (layer-wise decay, Clark et al. 2020)."""
-    schedule: Literal["linear", "cosine", "constant"] = "constant"
-    """After the warm-up: stay, or decay to zero. An average of the weights does what decay is for, and better here."""
+    schedule: Literal["auto", "linear", "cosine", "constant"] = "auto"
+    """After the warm-up: stay, or decay to zero. auto: constant where weights are averaged, which does what decay is
+    for; linear where they are not."""
     warmup_ratio: float = Field(default=0.1, ge=0.0, le=1.0)
     """Share of the steps in which the rate rises from zero."""
     weight_decay: float = Field(default=0.01, ge=0.0, le=1.0)
@@ -50,12 +51,12 @@ class TrainingConfig(Config):
     weight_averaging: float = Field(default=0.2, ge=0.0, lt=1.0)
     """Score and keep a running average over about this share of the steps so far (Karras et al. 2024); 0: none."""
     base_weights_share: float = Field(default=0.0, ge=0.0, lt=1.0)
-    """Share of the weights before training in those that are scored and kept: steadier on other data (WiSE-FT,
-    Wortsman et al. 2022). 0: none."""
+    """Share of the weights before training in those that are scored and kept: steadier on other data (WiSE-FT, Wortsman
+    et al. 2022), where the head starts at class means. Of LoRA, a share of each factor. 0: none."""
     keep_weights: Literal["best", "last"] = "best"
     """The result: the best weights by validation, or the last ones (few validation rows tell epochs apart badly)."""
     early_stopping_patience: int | None = Field(default=3, ge=1)
-    """Stop after this many validations without a better one; None: never."""
+    """Stop after this many validations without a better one; None: never. Not where the last weights are kept."""
     checkpoint_every_steps: int | None = Field(default=None, ge=1)
     """Save the whole state every so many steps; None: every minute or so of work, measured."""
     keep_checkpoints: int = Field(default=2, ge=1)
@@ -68,3 +69,10 @@ class TrainingConfig(Config):
     """Past this size the prefix cache is a memory-mapped file."""
     num_threads: int | None = Field(default=None, ge=1)
     """CPU threads; None: all cores."""
+
+    @property
+    def resolved_schedule(self) -> Literal["linear", "cosine", "constant"]:
+        """The schedule, ``auto`` resolved."""
+        if self.schedule != "auto":
+            return self.schedule
+        return "constant" if self.weight_averaging else "linear"

@@ -36,7 +36,7 @@ class Evaluated:
     metric_name: str
     metric: float
     best: bool
-    """Whether this is the best so far; its weights are kept."""
+    """Whether this is the best so far."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,6 @@ from pathlib import Path
 from torch import Tensor
 
 from feinschliff.engine import checkpoint
-from feinschliff.engine.averaging import STEPS_BETWEEN_UPDATES
 from feinschliff.engine.batching import epoch_order
 from feinschliff.engine.checkpoint import TrainState
 from feinschliff.engine.events import CheckpointSaved, Evaluated, Event, RunEnded, StepEnded
@@ -85,11 +84,11 @@ def fit(run: Fit) -> Iterator[Event]:
             order, order_epoch = epoch_order(len(learner.table), run.seed, epoch), epoch
             run.start_epoch(epoch)
         rows = order[place * training.global_batch_rows : (place + 1) * training.global_batch_rows]
-        rate = factor(state.step, run.total_steps, training.warmup_ratio, training.schedule)
+        rate = factor(state.step, run.total_steps, training.warmup_ratio, training.resolved_schedule)
         seed_step(run.seed, state.step)
         loss = train_step(learner, rows, rate)
         _count(run, loss)
-        if state.step % STEPS_BETWEEN_UPDATES == 0:
+        if learner.average is not None and learner.average.due(state.step, state.averaged_step):
             _average(run)
         state.seconds = time.perf_counter() - begin
         steps_here, rows_here = steps_here + 1, rows_here + len(rows)
@@ -158,6 +157,7 @@ def _evaluate(run: Fit) -> Evaluated:
     if best or run.learner.training.keep_weights == "last":
         state.best_metric, state.best_step = metric, state.step
         checkpoint.save_tensors(best_file(run), (average or run.learner.masters).named())
+        _remove_unreferenced(run)
     point = CurvePoint(
         step=state.step,
         epoch=state.step / run.steps_per_epoch,
@@ -174,7 +174,11 @@ def _evaluate(run: Fit) -> Evaluated:
 
 def _patience_spent(run: Fit) -> bool:
     patience = run.learner.training.early_stopping_patience
-    return patience is not None and run.state.evaluations_since_best >= patience
+    return (
+        run.learner.training.keep_weights == "best"
+        and patience is not None
+        and run.state.evaluations_since_best >= patience
+    )
 
 
 def _checkpoint_due(run: Fit, saved_at: float, save_seconds: float) -> bool:
@@ -185,24 +189,29 @@ def _checkpoint_due(run: Fit, saved_at: float, save_seconds: float) -> bool:
 
 
 def best_file(run: Fit) -> Path:
-    """Where the best weights so far lie. A file a step, so a checkpoint never refers to newer weights than its own."""
+    """Where the weights to be kept lie. A file a step, so a checkpoint never refers to newer weights than its own."""
     return run.checkpoints / f"best-{run.state.best_step:08d}.safetensors"
 
 
 def save(run: Fit) -> Path:
-    """Write a checkpoint: masters, moments and state; then remove best weights that no kept checkpoint refers to."""
+    """Write a checkpoint: masters, moments, average and state."""
     tensors: dict[str, Tensor] = {f"weight:{name}": value for name, value in run.learner.masters.named().items()}
     tensors |= {f"adam:{name}": value for name, value in run.learner.optimizer.state().items()}
     if run.learner.average is not None:
         tensors |= {f"average:{name}": value for name, value in run.learner.average.state().items()}
     path = checkpoint.save(run.checkpoints, run.state, tensors, run.learner.training.keep_checkpoints)
+    _remove_unreferenced(run)
+    return path
+
+
+def _remove_unreferenced(run: Fit) -> None:
+    """Remove kept weights of earlier validations that neither the run nor a checkpoint of it refers to."""
     wanted = {run.state.best_step}
     for kept in checkpoint.complete(run.checkpoints):
         wanted.add(checkpoint.load_state(kept).best_step)
     for file in run.checkpoints.glob("best-*.safetensors"):
         if int(file.stem.split("-")[1]) not in wanted:
             file.unlink(missing_ok=True)
-    return path
 
 
 def resume(run: Fit) -> int | None:

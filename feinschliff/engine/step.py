@@ -35,6 +35,11 @@ class Learner:
     embeddings: str | None = None
     """Name of the trained token embeddings, for adversarial steps."""
 
+    @property
+    def passes(self) -> int:
+        """Forward and backward passes a step takes over its rows."""
+        return 2 if self.training.adversarial_epsilon and self.embeddings is not None else 1
+
 
 @dataclass(frozen=True, slots=True)
 class StepLoss:
@@ -77,9 +82,9 @@ def divide_and_clip(masters: list[Tensor], num_targets: int, max_grad_norm: floa
 def train_step(learner: Learner, rows: Ints, schedule_factor: float) -> StepLoss:
     """Gradients, division, clipping, AdamW, and the new weights given to the network. Returns the loss as it was."""
     loss = backward(learner, rows)
-    num_targets, epsilon = loss.num_targets, learner.training.adversarial_epsilon
-    if epsilon and learner.embeddings is not None:
-        with moved_along_gradient(learner.masters, learner.embeddings, epsilon):
+    num_targets = loss.num_targets
+    if learner.embeddings is not None and learner.passes > 1:
+        with moved_along_gradient(learner.masters, learner.embeddings, learner.training.adversarial_epsilon):
             num_targets += backward(learner, rows).num_targets
     divide_and_clip(learner.masters.masters, num_targets, learner.training.max_grad_norm)
     learner.optimizer.step(schedule_factor)

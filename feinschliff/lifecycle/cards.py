@@ -63,7 +63,9 @@ def _training_sentence(result: TrainingResult, validation_rows: int) -> str:
     if result.best_metric is None:
         return said
     value = f"{format_metric_name(result.metric)} {format_value(result.metric, result.best_metric)}"
-    return f"{said} Its best {value} on {validation_rows:,} validation rows chose the weights, so it flatters."
+    return (
+        f"{said} {value} on {validation_rows:,} validation rows: weights or settings were chosen by it, so it flatters."
+    )
 
 
 def write_model_card(result: TuneResult, config: RunConfig, model: ResolvedModel) -> None:

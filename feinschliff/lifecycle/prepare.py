@@ -23,7 +23,7 @@ from feinschliff.engine.optimizers import GroupedAdamW
 from feinschliff.engine.precision import DTYPES, MasterWeights, Precision, choose
 from feinschliff.engine.scoring import mean_loss, probabilities
 from feinschliff.engine.step import Learner
-from feinschliff.errors import ConfigError, DataError
+from feinschliff.errors import DataError
 from feinschliff.models.live_embedding import LiveEmbedding, live_ids
 from feinschliff.models.sources import ResolvedModel
 from feinschliff.tasks._task import EncodedSet, Floats, TaskContext
@@ -165,7 +165,7 @@ def prepare(
         optimizer=_optimizer(config, method, network, masters, say),
         training=config.training,
         cache=cache,
-        embeddings=_trained_embeddings(config, network),
+        embeddings=_trained_embeddings(network),
         average=_average(config, masters),
     )
     metric, reason = deciding_metric(config, splits)
@@ -185,24 +185,10 @@ def _restrict_embeddings(network: Any, train: EncodedSet, say: Callable[[str], N
     return live
 
 
-def _trained_embeddings(config: RunConfig, network: Any) -> str | None:
-    """The name of the token embeddings, where they are trained.
-
-    Raises:
-        ConfigError: adversarial steps are wanted and the method trains no embeddings.
-    """
+def _trained_embeddings(network: Any) -> str | None:
+    """The name of the token embeddings, where they are trained."""
     table = network.body.model.get_input_embeddings().weight
-    if table.requires_grad:
-        names: list[str] = [name for name, parameter in network.named_parameters() if parameter is table]
-        return names[0]
-    if config.training.adversarial_epsilon:
-        raise ConfigError(
-            f"training.adversarial_epsilon = {config.training.adversarial_epsilon:g} needs trained embeddings",
-            where="training.adversarial_epsilon",
-            why=f"method {config.method.type} leaves them as they are",
-            remedy="leave it at 0, or train with method full",
-        )
-    return None
+    return next((name for name, p in network.named_parameters() if p is table and p.requires_grad), None)
 
 
 def _average(config: RunConfig, masters: MasterWeights) -> AveragedWeights | None:

@@ -83,7 +83,13 @@ def given_fields(origins: Sequence[Origin]) -> set[str]:
 
 
 def usable(recipes: Sequence[Recipe], config: RunConfig, given: set[str]) -> list[Recipe]:
-    """The recipes that respect what the person asked for: a method that was named is the only one."""
+    """The recipes that respect what the person asked for: a method that was named is the only one.
+
+    Adversarial steps leave those that train the embeddings, at twice the cost.
+    """
+    if config.training.adversarial_epsilon:
+        able = [r for r in recipes if registry.says("method", str(r.method["type"]), "TRAINS_EMBEDDINGS")]
+        recipes = [replace(recipe, forwards_per_row=2 * recipe.forwards_per_row) for recipe in able]
     if not any(name == "method" or name.startswith("method.") for name in given):
         return list(recipes)
     own = [recipe for recipe in recipes if recipe.method["type"] == config.method.type] or list(recipes[-1:])

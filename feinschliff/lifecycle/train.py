@@ -167,7 +167,7 @@ def run(config: RunConfig, splits: Splits, model: ResolvedModel, context: RunCon
         resumed = loop.resume(fit) if context.save_state else None
         if resumed is None:
             checked = preflight.check(prepared.learner, config.seed, prepared.task.expected_first_loss())
-            seconds = checked.seconds_per_token * float(prepared.learner.table.lengths.sum())
+            seconds = checked.seconds_per_token * float(prepared.learner.table.lengths.sum()) * prepared.learner.passes
             facts = {
                 "precision": prepared.precision,
                 "fingerprint": fingerprint,

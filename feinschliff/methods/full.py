@@ -33,5 +33,6 @@ class Full(Method):
 
 
 CONFIG = FullConfig
+TRAINS_EMBEDDINGS = True
 create = Full
 EXAMPLE = {"type": "full"}

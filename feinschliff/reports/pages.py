@@ -112,7 +112,7 @@ def _curves(training: TrainingResult) -> tuple[Markup, Markup]:
         charts.Series("validation", "validation", validation, dots=True),
     ]
     metric_lines = [charts.Series("validation", "validation", metric, dots=True)]
-    best = (float(training.best_step), "best") if training.best_metric is not None else None
+    best = (float(training.best_step), "kept") if training.best_metric is not None else None
     name = formats.format_metric_name(training.metric)
 
     def percent_or_number(value: float) -> str:

@@ -53,4 +53,4 @@ class TrainingResult(Result):
     """Every choice that was made for the person, with its reason."""
     resumed_from_step: int | None = None
     weights_sha256: str = ""
-    """Hash over the best weights, for comparing runs to the bit."""
+    """Hash over the kept weights, for comparing runs to the bit."""

@@ -70,7 +70,9 @@ class _RowClock:
 
     def see(self, event: Progressed, now: float) -> None:
         """Note an event; another work, or the same begun anew, starts the clock."""
-        if self._last is None or self._last.work != event.work or event.done < self._last.done:
+        last = self._last
+        same = last is not None and (last.work, last.total) == (event.work, event.total) and last.done < event.done
+        if not same:
             self.begin, self._first = now, event.done
         self._last = event
 
@@ -111,7 +113,8 @@ class _Lines:
         print(message, file=self._stream, flush=True)
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Nothing is held; the next training counts its tenths anew."""
+        self._last_tenth = 0
 
 
 class _Bar:
@@ -157,13 +160,16 @@ class _Bar:
         if event.done >= event.total:
             self._progress.remove_task(self._rows_task)
             self._rows_task = None
+            if self._task is None:
+                self._progress.stop()
 
     def say(self, message: str) -> None:
         self._progress.console.print(Text(message), highlight=False)
 
     def close(self) -> None:
         """Take the bars away; the next step or row brings a new one (a tune run trains several times)."""
-        self._progress.stop()
+        if self._progress.task_ids:
+            self._progress.stop()
         for task in self._progress.task_ids:
             self._progress.remove_task(task)
         self._task = self._rows_task = None

@@ -131,7 +131,7 @@ def test_a_field_of_another_member_is_unknown() -> None:
         ("--training.label-smoothing", "1", "less than 1"),
         ("--training.max-steps", "0", "at least 1"),
         ("--seed", "-1", "at least 0"),
-        ("--training.schedule", "liner", "'linear', 'cosine' or 'constant'"),
+        ("--training.schedule", "liner", "'auto', 'linear', 'cosine' or 'constant'"),
     ],
 )
 def test_out_of_range_says_the_value_and_the_limit(option: str, value: str, words: str) -> None:

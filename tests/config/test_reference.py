@@ -25,7 +25,7 @@ def test_every_member_of_every_union_is_there() -> None:
 def test_limits_and_choices_are_shown() -> None:
     found = {field.path: field for part in parts() for field in part.fields}
     assert found["training.epochs"].limits == "> 0.0, <= 1000.0"
-    assert found["training.schedule"].kind == "linear | cosine | constant"
+    assert found["training.schedule"].kind == "auto | linear | cosine | constant"
     assert found["training.max_grad_norm"].kind == "number or none"
     assert found["training.learning_rate"].option == "--training.learning-rate"
 

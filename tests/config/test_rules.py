@@ -43,3 +43,10 @@ def test_what_makes_sense_passes(data: DataConfig) -> None:
 
 def test_every_rule_has_a_reason() -> None:
     assert all(rule.__doc__ for rule in RULES)
+
+
+@pytest.mark.parametrize(("method", "faults"), [("full", 0), ("lora", 1), ("frozen_layers", 1)])
+def test_adversarial_steps_want_trained_embeddings(method: str, faults: int) -> None:
+    wanted = {"method": {"type": method}, "training": {"adversarial_epsilon": 0.5}}
+    assert len(check(RunConfig.model_validate(wanted))) == faults
+    assert check(RunConfig.model_validate({"method": {"type": method}})) == []

@@ -9,8 +9,7 @@ import pytest
 import torch
 
 from feinschliff.engine.step import Learner, backward, train_step
-from feinschliff.errors import ConfigError
-from tests.numerics.tiny_runs import METHODS, made_run
+from tests.numerics.tiny_runs import made_run
 
 ROWS = np.arange(8)
 
@@ -61,7 +60,6 @@ def test_the_embeddings_come_back_in_bf16_too(tiny_bert: Path, tmp_path: Path, m
     assert all(torch.equal(a, b) for a, b in zip(before, learner.masters.working, strict=True))
 
 
-@pytest.mark.parametrize("method", ["lora", "frozen_layers"])
-def test_methods_without_trained_embeddings_are_refused(tiny_bert: Path, tmp_path: Path, method: str) -> None:
-    with pytest.raises(ConfigError, match="needs trained embeddings"):
-        made_run(tiny_bert, tmp_path, method=METHODS[method], adversarial_epsilon=0.5)
+def test_the_forecast_counts_both_passes(tiny_bert: Path, tmp_path: Path) -> None:
+    assert made_run(tiny_bert, tmp_path / "a").learner.passes == 1
+    assert made_run(tiny_bert, tmp_path / "b", adversarial_epsilon=0.5).learner.passes == 2

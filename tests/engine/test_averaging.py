@@ -45,6 +45,22 @@ def test_updates_are_rare_and_change_little() -> None:
     assert 0.8 < every < 1.0
 
 
+@pytest.mark.parametrize("num_steps", [12, 30, 100, 1000])
+def test_short_runs_are_averaged_too(num_steps: int) -> None:
+    """Updated whenever it is due, the average stands near the one of every step, however short the run."""
+    network = nn.Linear(1, 1, bias=False)
+    average, due, last = AveragedWeights(MasterWeights(network, network, torch.float32), 0.25), [], 0
+    for step in range(1, num_steps + 1):
+        if average.due(step, last) or step == num_steps:
+            due.append(step)
+            last = step
+    values = torch.linspace(0.0, 1.0, num_steps + 1)
+    every = averages(0.25, list(range(1, num_steps + 1)), values)
+    assert averages(0.25, due, values) == pytest.approx(every, abs=0.04)
+    assert 0.75 < every < 0.9
+    assert len(due) <= max(num_steps, num_steps / 8 + 32)
+
+
 def test_the_average_is_scored_and_kept_and_training_goes_on_from_the_weights(tiny_bert: Path, tmp_path: Path) -> None:
     fit = made_fit(made_run(tiny_bert, tmp_path / "a", weight_averaging=0.3, keep_weights="last"), tmp_path / "a")
     scored = []
@@ -56,7 +72,7 @@ def test_the_average_is_scored_and_kept_and_training_goes_on_from_the_weights(ti
 
     fit.validate = spying
     list(loop.fit(fit))
-    plain = made_fit(made_run(tiny_bert, tmp_path / "b", weight_averaging=0.0), tmp_path / "b")
+    plain = made_fit(made_run(tiny_bert, tmp_path / "b", weight_averaging=0.0, schedule="constant"), tmp_path / "b")
     list(loop.fit(plain))
     assert largest_difference(weights_of(fit), weights_of(plain)) == 0.0
     kept = load_file(loop.best_file(fit))

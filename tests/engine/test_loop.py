@@ -44,6 +44,16 @@ def test_early_stopping_keeps_the_best_weights(tiny_bert: Path, tmp_path: Path) 
     assert largest_difference(kept, weights_of(fit)) > 0.0
 
 
+def test_where_the_last_weights_are_kept_validation_does_not_stop_the_run(tiny_bert: Path, tmp_path: Path) -> None:
+    metrics = [0.9, 0.1, 0.1, 0.1, 0.2]
+    changes = {"epochs": 5, "early_stopping_patience": 1, "keep_weights": "last"}
+    fit, seen = scripted(tiny_bert, tmp_path, metrics, **changes)
+    list(loop.fit(fit))
+    assert (fit.state.step, fit.state.best_step, fit.state.best_metric) == (30, 30, 0.2)
+    assert largest_difference(load_file(loop.best_file(fit)), seen[-1]) == 0.0
+    assert [file.name for file in tmp_path.rglob("best-*")] == [loop.best_file(fit).name]
+
+
 def test_without_patience_it_runs_to_the_end(tiny_bert: Path, tmp_path: Path) -> None:
     metrics = [0.9, 0.1, 0.1, 0.1, 0.1]
     fit, _ = scripted(tiny_bert, tmp_path, metrics, epochs=5, early_stopping_patience=None)

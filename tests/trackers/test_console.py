@@ -154,3 +154,25 @@ def test_in_a_pipe_long_work_on_rows_gives_a_line_every_ten_seconds() -> None:
         "embedding: 400 of 1,000 rows, 22 rows/s, 27 s left",
         "embedding: 700 of 1,000 rows, 22 rows/s, 14 s left",
     ]
+
+
+def test_other_rows_of_the_same_work_start_the_clock_anew() -> None:
+    now, stream = [100.0], io.StringIO()
+    tracker = ConsoleTracker(stream, clock=lambda: now[0])
+    tracker.observe(Progressed("embedding", 300, 300))
+    now[0] += 60.0  # something else is done meanwhile
+    for done in (700, 1400, 2100):
+        tracker.observe(Progressed("embedding", done, 5000))
+        now[0] += 6.0
+    assert stream.getvalue().splitlines() == ["embedding: 2,100 of 5,000 rows, 117 rows/s, 25 s left"]
+
+
+def test_in_a_pipe_each_training_says_its_tenths() -> None:
+    now, stream = [0.0], io.StringIO()
+    tracker = ConsoleTracker(stream, clock=lambda: now[0])
+    for _ in range(2):
+        for number in (100, 500, 900):
+            now[0] += 20.0
+            tracker.observe(step(number))
+        tracker.observe(RunEnded(1000, 60.0))
+    assert len(lines_of(stream)) == 6

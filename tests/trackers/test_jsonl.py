@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from feinschliff import registry
-from feinschliff.engine.events import Announced, CheckpointSaved, Evaluated, Event, RunEnded, StepEnded
+from feinschliff.engine.events import Announced, CheckpointSaved, Evaluated, Event, Progressed, RunEnded, StepEnded
 from feinschliff.errors import ResourceError
 from feinschliff.store.run_directory import RunDirectory
 from feinschliff.trackers.jsonl import CONFIG, JsonlTracker, create
@@ -74,3 +74,12 @@ def test_events_cannot_be_changed() -> None:
 
 def test_it_is_a_member_of_the_registry() -> None:
     assert registry.load("tracker", "jsonl").CONFIG is CONFIG
+
+
+def test_rows_counted_for_the_eye_are_not_kept(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path)
+    tracker = create(CONFIG(), run)
+    tracker.observe(Progressed("embedding", 10, 20))
+    tracker.observe(Announced("a choice"))
+    tracker.close()
+    assert [record["event"] for record in read(run.events)] == ["announced"]

@@ -1,0 +1,27 @@
+"""Which recipes are tried where the person asked for something."""
+
+from __future__ import annotations
+
+from feinschliff.config.run import RunConfig
+from feinschliff.lifecycle.recipes import candidates, usable
+
+
+def test_without_wishes_all_are_tried() -> None:
+    recipes = candidates(6)
+    assert usable(recipes, RunConfig(), set()) == recipes
+    assert {str(recipe.method["type"]) for recipe in recipes} == {"frozen_layers", "lora", "full"}
+
+
+def test_a_named_method_is_the_only_one() -> None:
+    config = RunConfig.model_validate({"method": {"type": "lora", "rank": 4}})
+    (only,) = usable(candidates(6), config, {"method.type", "method.rank"})
+    assert only.method["rank"] == 4
+
+
+def test_adversarial_steps_leave_what_trains_the_embeddings_at_twice_the_cost() -> None:
+    config = RunConfig.model_validate({"training": {"adversarial_epsilon": 0.5}})
+    plain = {recipe.name: recipe for recipe in candidates(6)}
+    found = usable(candidates(6), config, {"training.adversarial_epsilon"})
+    assert [recipe.name for recipe in found] == ["full, gentle", "full, strong"]
+    for recipe in found:
+        assert recipe.forwards_per_row == 2 * plain[recipe.name].forwards_per_row
