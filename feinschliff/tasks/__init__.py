@@ -2,6 +2,7 @@
 
 To add a task ``x``: write ``tasks/x.py``, which imports nothing heavy, with a ``TypedConfig`` subclass (``type:
 Literal["x"]``), a function ``create(config, context) -> Task`` and ``CONFIG = YourConfig`` at the end; and
-``tasks/_x.py`` with a class that keeps :class:`feinschliff.tasks._task.Task`, which ``create`` imports. CLI help, the reference page and the contract tests find it by being there. A third party does the same in a
-package of its own and names the module in the entry-point group ``feinschliff.tasks``.
+``tasks/_x.py`` with a class that keeps :class:`feinschliff.tasks._task.Task`, which ``create`` imports. CLI help, the
+reference page and the contract tests find it by being there. A third party does the same in a package of its own and
+names the module in the entry-point group ``feinschliff.tasks``.
 """
