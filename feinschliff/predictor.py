@@ -18,12 +18,12 @@ import torch
 
 from feinschliff import registry
 from feinschliff.data.examples import Example, Place
+from feinschliff.engine.batching import FORWARD_TOKENS
 from feinschliff.engine.scoring import probabilities
 from feinschliff.errors import RunDirectoryError
 from feinschliff.tasks._task import TaskContext
 
 FACTS = "feinschliff.json"
-MAX_TOKENS = 8192
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,7 @@ class Predictor:
     ) -> npt.NDArray[np.float32]:
         """[N, C] in the order of ``facts.label_names``."""
         encoded = self.task.encode(examples, self.facts.max_length_tokens)
-        return probabilities(self.task, self.network, encoded.table, max_tokens=MAX_TOKENS, on_rows=on_rows)
+        return probabilities(self.task, self.network, encoded.table, max_tokens=FORWARD_TOKENS, on_rows=on_rows)
 
     def decide(self, scores: npt.NDArray[np.float32]) -> Any:
         """Class numbers [N], or indicators [N, C]."""

@@ -76,18 +76,27 @@ class Batch:
         return self.groups[-1].stop
 
 
+FORWARD_TOKENS = 2048
+"""Tokens computed at once where no gradients are wanted: more are no faster and take memory."""
+SHORTEST = 16
+"""Attention pads rows to at least so many tokens: softmax over fewer numbers than a vector register holds takes the
+scalar path, eight times as long."""
+
+
 def group_by_length(lengths: Sequence[int], waste_fraction: float = 0.3, slack: int = 2000) -> list[Group]:
     """Cut rows sorted by length into groups whose padded attention area exceeds the real one by little.
 
-    ``slack`` allows a fixed area (scores per head) more, because a group costs a few kernel launches.
+    ``slack`` allows a fixed area (scores per head) more, because a group costs a few kernel launches. Rows are padded
+    to ``SHORTEST`` at least, so shorter ones count as that long.
     """
     groups: list[Group] = []
     begin = token = 0
     while begin < len(lengths):
-        end, area = begin + 1, lengths[begin] ** 2
+        end, area = begin + 1, max(SHORTEST, lengths[begin]) ** 2
         while end < len(lengths):
-            grown = area + lengths[end] ** 2
-            if (end + 1 - begin) * lengths[end] ** 2 > (1 + waste_fraction) * grown + slack:
+            square = max(SHORTEST, lengths[end]) ** 2
+            grown = area + square
+            if (end + 1 - begin) * square > (1 + waste_fraction) * grown + slack:
                 break
             end, area = end + 1, grown
         groups.append(_group(lengths[begin:end], token))
@@ -96,7 +105,7 @@ def group_by_length(lengths: Sequence[int], waste_fraction: float = 0.3, slack: 
 
 
 def _group(lengths: Sequence[int], start: int) -> Group:
-    longest, stop = max(lengths), start + sum(lengths)
+    longest, stop = max(SHORTEST, *lengths), start + sum(lengths)
     if min(lengths) == longest:
         return Group(start, stop, len(lengths), longest, None, None)
     real_BL = torch.arange(longest)[None] < torch.tensor(lengths)[:, None]

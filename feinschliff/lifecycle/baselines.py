@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from feinschliff.data.examples import Example
-from feinschliff.engine.batching import by_length, collate
+from feinschliff.engine.batching import FORWARD_TOKENS, by_length, collate
 
 Floats = npt.NDArray[np.float32]
 PROBE_C = (1.0, 3.0, 10.0, 30.0, 100.0)
@@ -23,7 +23,6 @@ PROBE_C = (1.0, 3.0, 10.0, 30.0, 100.0)
 FOLDS = 3
 SELECTION_ROWS = 4000
 """Rows on which C is chosen; the final fit takes all."""
-MAX_TOKENS = 8192
 
 
 @dataclass(slots=True)
@@ -83,7 +82,7 @@ def _encoded(
     out = np.empty((len(table), network.body.hidden_width), dtype=np.float32)
     network.eval()
     with torch.inference_mode():
-        for rows in by_length(table.lengths, MAX_TOKENS):
+        for rows in by_length(table.lengths, FORWARD_TOKENS):
             batch = collate(table, rows)
             out[batch.rows.numpy()] = network.features(batch).float().numpy()
             on_rows(len(rows))

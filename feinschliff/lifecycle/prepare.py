@@ -18,7 +18,7 @@ from feinschliff.config.run import RunConfig
 from feinschliff.data.examples import Example, Splits
 from feinschliff.engine import prefix_cache, seeds
 from feinschliff.engine.averaging import AveragedWeights
-from feinschliff.engine.batching import collate, micro_batches
+from feinschliff.engine.batching import FORWARD_TOKENS, collate, micro_batches
 from feinschliff.engine.optimizers import GroupedAdamW
 from feinschliff.engine.precision import DTYPES, MasterWeights, Precision, choose
 from feinschliff.engine.scoring import mean_loss, probabilities
@@ -66,7 +66,7 @@ class Prepared:
             self.task,
             self.network,
             self.validation.table,
-            max_tokens=self.config.training.micro_batch_tokens,
+            max_tokens=min(self.config.training.micro_batch_tokens, FORWARD_TOKENS),
             cache=self.validation_cache,
         )
 
@@ -232,7 +232,7 @@ def _caches(
             network,
             encoded.table,
             stage,
-            max_tokens=training.micro_batch_tokens,
+            max_tokens=min(training.micro_batch_tokens, FORWARD_TOKENS),
             memory_gib=training.prefix_cache_memory_gib,
             folder=run_path / "prefix-cache",
         )
@@ -251,7 +251,7 @@ def start_head(network: Any, train: EncodedSet, config: RunConfig, cache: prefix
     network.eval()
     features = torch.empty(len(rows), network.body.hidden_width)
     place = {int(row): index for index, row in enumerate(rows)}
-    for part in micro_batches(rows, train.table.lengths, config.training.micro_batch_tokens):
+    for part in micro_batches(rows, train.table.lengths, min(config.training.micro_batch_tokens, FORWARD_TOKENS)):
         batch = collate(train.table, part)
         if cache is not None:
             cache.attach(batch, train.table)
