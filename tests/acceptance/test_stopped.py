@@ -35,8 +35,8 @@ def _interrupt(*_: Any, **__: Any) -> None:
 @pytest.mark.parametrize(
     "place",
     [
-        "feinschliff.lifecycle.{verb}.load_splits",
-        "feinschliff.lifecycle.{verb}.resolve_model",
+        "feinschliff.lifecycle.train.load_splits",
+        "feinschliff.lifecycle.train.resolve_model",
         "feinschliff.lifecycle.train.prepare",
         "feinschliff.engine.preflight.check",
         "feinschliff.lifecycle.finish.export_best",
@@ -49,7 +49,7 @@ def test_wherever_it_is(
     command = [verb, *train("good.csv")[1:]]
     before = good.read_bytes()
     with monkeypatch.context() as patched:
-        patched.setattr(place.format(verb=verb), _interrupt)
+        patched.setattr(place, _interrupt)
         assert_stopped(call(capsys, *command))
     listed = call(capsys, "runs", "list", "--json").document["runs"]
     assert [run["status"] for run in listed if run["path"] == "runs/new"] == ["interrupted"]
