@@ -16,7 +16,7 @@ from feinschliff.engine.precision import MasterWeights
 STEPS_BETWEEN_UPDATES = 8
 """At most: an update reads and writes all masters, and the formula takes any number of steps at once."""
 UPDATES_PER_WIDTH = 8
-"""At least so many weights stand in an average, also where runs are short."""
+"""So often, or at every step, weights are taken in while the average reaches back: short runs are averaged too."""
 
 
 class AveragedWeights:

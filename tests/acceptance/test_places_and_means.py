@@ -6,6 +6,7 @@ import os
 import resource
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -243,8 +244,6 @@ def test_a_run_on_a_read_only_disk(good: Path, read_only_disk: Path, train: Trai
 
 def _fill(disk: Path) -> None:
     with open(disk / "filling", "wb", buffering=0) as file:
-        try:
+        with suppress(OSError):  # a full disk is what is wanted
             while True:
                 file.write(b"x" * 4096)
-        except OSError:
-            pass
