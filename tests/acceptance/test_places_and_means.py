@@ -243,7 +243,6 @@ def test_a_run_on_a_read_only_disk(good: Path, read_only_disk: Path, train: Trai
 
 
 def _fill(disk: Path) -> None:
-    with open(disk / "filling", "wb", buffering=0) as file:
-        with suppress(OSError):  # a full disk is what is wanted
-            while True:
-                file.write(b"x" * 4096)
+    with open(disk / "filling", "wb", buffering=0) as file, suppress(OSError):  # a full disk is what is wanted
+        while True:
+            file.write(b"x" * 4096)
