@@ -1,7 +1,7 @@
 """Rows as packed tokens, and batches cut by rows and by tokens. Knows no text and no tokenizer.
 
-Rows are laid end to end, so linear layers and norms compute no padding but the few tokens that round a batch up to a
-multiple of ``TOKEN_MULTIPLE``; attention pads inside groups of rows of similar length only (see ``attention``).
+Rows are laid end to end, so linear layers and norms compute no padding but the few tokens that round a batch up to one
+of few sizes (see ``padded_size``); attention pads inside groups of rows of similar length only (see ``attention``).
 """
 
 from __future__ import annotations
@@ -17,8 +17,10 @@ from torch import Tensor
 
 Ints = npt.NDArray[np.int64]
 TOKEN_MULTIPLE = 32
-"""Batches have a multiple of this many tokens: matrix kernels are compiled and kept per shape, so with every batch of
-another size memory grows step by step (measured: 500 MiB in 100 steps on SST-2); with some dozen sizes it is flat."""
+SIZES_PER_DOUBLING = 16
+"""Batches have a multiple of ``TOKEN_MULTIPLE`` tokens, large ones of a sixteenth of the power of two below: matrix
+kernels are compiled and kept per shape, so with every batch of another size memory grows step by step (measured: 500
+MiB in 100 steps on SST-2); with some dozen sizes it is flat, at 2% more tokens."""
 
 
 @dataclass(slots=True)
@@ -120,7 +122,7 @@ def collate(table: TokenTable, rows: Ints, targets: Tensor | None = None, num_ta
     starts = table.offsets[order]
     within = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
     flat = np.repeat(starts, lengths) + within
-    filling = -len(flat) % TOKEN_MULTIPLE
+    filling = padded_size(len(flat)) - len(flat)
     picked = torch.from_numpy(order)
     return Batch(
         rows=picked,
@@ -132,6 +134,12 @@ def collate(table: TokenTable, rows: Ints, targets: Tensor | None = None, num_ta
         targets=None if targets is None else targets[picked],
         num_targets=len(order) if num_targets is None else num_targets,
     )
+
+
+def padded_size(num_tokens: int) -> int:
+    """Tokens of a batch with its filling."""
+    multiple = max(TOKEN_MULTIPLE, (1 << num_tokens.bit_length() - 1) // SIZES_PER_DOUBLING)
+    return -(-num_tokens // multiple) * multiple
 
 
 def _filled(values: npt.NDArray[Any], filling: int, value: int) -> Tensor:

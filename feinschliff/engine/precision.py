@@ -42,7 +42,8 @@ class MasterWeights:
     """fp32 copies of the trained parameters; the network computes with ``dtype`` copies of them.
 
     In fp32 both are the same tensors. Frozen parameters of the body are cast once. Gradients of micro batches are
-    summed in fp32.
+    summed in fp32. Masters are copies because what was loaded lies in one mapped file: a single view of it would keep
+    all of its pages.
     """
 
     def __init__(self, network: nn.Module, body: nn.Module, dtype: torch.dtype) -> None:
@@ -56,7 +57,7 @@ class MasterWeights:
         self.masters: list[Tensor] = []
         for parameter in self.working:
             same = parameter.dtype == torch.float32
-            self.masters.append(parameter if same else nn.Parameter(originals[id(parameter)].float()))
+            self.masters.append(parameter if same else nn.Parameter(originals[id(parameter)].float().clone()))
         self._pairs = [(m, w) for m, w in zip(self.masters, self.working, strict=True) if m.data_ptr() != w.data_ptr()]
 
     def collect_gradients(self) -> None:

@@ -48,11 +48,11 @@ def fingerprint(prepared: Prepared, model: ResolvedModel) -> str:
 
 
 def count_parameters(network: Any) -> int:
-    """All parameters of a network, embedding rows that are not trained included."""
+    """All parameters of a network; embedding rows that are trained stand in the whole table too and count once."""
     total = sum(parameter.numel() for parameter in network.parameters())
     for module in network.modules():
         if isinstance(module, LiveEmbedding):
-            total += module.table_Vd.numel() - module.weight.numel()
+            total -= module.weight.numel()
     return int(total)
 
 

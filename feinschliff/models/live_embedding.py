@@ -15,10 +15,12 @@ from torch import Tensor, nn
 
 
 class LiveEmbedding(nn.Module):
-    """Same outputs as the ``nn.Embedding`` it replaces. ``weight`` holds the live rows [num_live, d]."""
+    """Same outputs as the ``nn.Embedding`` it replaces. ``weight`` holds the live rows [num_live, d].
+
+    The other rows are a frozen parameter, so that they are cast along with the network's.
+    """
 
     index_V: Tensor
-    table_Vd: Tensor
 
     def __init__(self, table: nn.Embedding, live_ids: npt.NDArray[np.int64]) -> None:
         super().__init__()
@@ -27,7 +29,7 @@ class LiveEmbedding(nn.Module):
         index[live] = torch.arange(len(live))
         self.weight = nn.Parameter(table.weight.detach()[live].clone())
         self.register_buffer("index_V", index, persistent=False)
-        self.register_buffer("table_Vd", table.weight.detach(), persistent=False)
+        self.table_Vd = nn.Parameter(table.weight.detach(), requires_grad=False)
         self.live_ids = live
 
     def forward(self, ids: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from feinschliff.engine.batching import (
     epoch_order,
     group_by_length,
     micro_batches,
+    padded_size,
 )
 
 Lengths = st.lists(st.integers(1, 60), min_size=1, max_size=40)
@@ -54,6 +55,19 @@ def test_filling_rounds_up_with_tokens_that_occur(lengths: list[int]) -> None:
     assert len(batch.positions_T) == whole
     assert set(batch.ids_T.tolist()) == set(batch.ids_T[: batch.num_tokens].tolist())
     assert batch.positions_T[batch.num_tokens :].tolist() == [0] * (whole - batch.num_tokens)
+
+
+@given(st.integers(1, 100_000))
+def test_sizes_are_few_and_waste_is_small(tokens: int) -> None:
+    size = padded_size(tokens)
+    assert size % TOKEN_MULTIPLE == 0
+    assert tokens <= size <= max(tokens + TOKEN_MULTIPLE - 1, tokens * 17 // 16)
+    assert padded_size(size) == size
+
+
+def test_sixteen_sizes_a_doubling() -> None:
+    assert len({padded_size(tokens) for tokens in range(1025, 2049)}) == 16
+    assert len({padded_size(tokens) for tokens in range(4097, 8193)}) == 16
 
 
 @given(Lengths)

@@ -43,6 +43,15 @@ def test_in_bf16_the_body_computes_rounded_and_masters_keep_every_bit() -> None:
     assert float((network.body[1].weight.float() - before.body[1].weight).abs().min()) > 1e-3
 
 
+def test_nothing_of_what_was_loaded_is_kept_alive() -> None:
+    """Weights are views of one mapped file: the last of them keeps all its pages."""
+    network = Small()
+    loaded = [p.detach().data_ptr() for p in network.body.parameters()]
+    masters = MasterWeights(network, network.body, torch.bfloat16)
+    kept = {t.data_ptr() for t in (*masters.masters, *network.body.parameters())}
+    assert not kept & set(loaded)
+
+
 def test_gradients_add_up_in_fp32_and_go_away() -> None:
     network = Small()
     masters = MasterWeights(network, network.body, torch.bfloat16)
