@@ -41,7 +41,7 @@ class Recipe:
 
 
 def candidates(num_layers: int) -> list[Recipe]:
-    """The recipes, cheapest first."""
+    """The recipes, cheapest first; of equal cost, those that stay nearer to the base first."""
     top = max(1, num_layers // 3)
     share = top / num_layers
     return [
@@ -127,7 +127,7 @@ def origins_of(origins: Sequence[Origin], recipe: Recipe, config: RunConfig, giv
         else:
             out.append(origin)
     asked = any(name.startswith("method") for name in given)
-    why = "command line" if asked else f"recipe {recipe.name!r}, best on the validation rows"
+    why = "command line" if asked else f"recipe {recipe.name!r}, chosen on the validation rows"
     for name, value in config.method.model_dump().items():
         if f"method.{name}" not in {origin.field for origin in out}:
             out.append(Origin(field=f"method.{name}", value=str(value), origin=why))

@@ -1,13 +1,14 @@
 """Choosing a recipe by validation score within a time budget. Never sees a test row.
 
 Where the budget allows, each candidate is trained in full and the best is kept as it is. Otherwise candidates are
-compared on a share of the rows for few epochs, and the best one is then trained on all of them.
+compared on a share of the rows for few epochs, and one is then trained on all of them.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 import shutil
 import time
 from collections.abc import Sequence
@@ -31,7 +32,8 @@ TRIAL_SHARE = 0.35
 TRIAL_EPOCHS = 2.0
 FEWEST_ROWS = 256
 """Trials on fewer rows order recipes by chance."""
-MOST_EPOCHS = 8.0
+EPOCH_PARTS = 4
+"""The budget is used to a quarter of an epoch."""
 
 
 @dataclass(slots=True)
@@ -110,7 +112,7 @@ def _small_then_full(search: Search, recipes: Sequence[Recipe]) -> Choice:
     per_row = sum(r.forwards_once + epochs[r.name] * r.forwards_per_row for r in recipes) * search.seconds_per_forward
     count = int(max(min(FEWEST_ROWS, rows), min(rows, TRIAL_SHARE * search.seconds_left / per_row)))
     search.context.announce(
-        f"{len(recipes)} recipes are compared on {count} of {rows} training rows, then the best is trained on all"
+        f"{len(recipes)} recipes are compared on {count} of {rows} training rows, then one is trained on all"
     )
     sample = _sample(search.splits, count, search.config.seed)
     trials, measured = [], {}
@@ -120,7 +122,11 @@ def _small_then_full(search: Search, recipes: Sequence[Recipe]) -> Choice:
         trials.append(trial)
         if result is not None:
             measured[recipe.name] = 1.0 / result.rows_per_second
-    best = _best(recipes, trials)
+    best = _most_able(recipes, trials, len(sample.validation))
+    if best is not _best(recipes, trials):
+        search.context.announce(
+            f"{best.name}: within a standard error of the best trial, and gains more from more rows than {count}"
+        )
     left = search.seconds_left - (time.perf_counter() - begin)
     return _train_on_all(search, best, _marked(trials, best), left, measured[best.name])
 
@@ -132,7 +138,8 @@ def _train_on_all(
     rows = len(search.splits.train)
     per_row = recipe.forwards_per_row * search.seconds_per_forward if seconds_per_row is None else seconds_per_row
     once = recipe.forwards_once * rows * search.seconds_per_forward
-    epochs = max(1.0, min(recipe.epochs, float(int((seconds - once) / (per_row * rows)))))
+    affordable = math.floor(EPOCH_PARTS * (seconds - once) / (per_row * rows)) / EPOCH_PARTS
+    epochs = max(1.0, min(recipe.epochs, affordable))
     if epochs < recipe.epochs and "training.epochs" not in search.given:
         search.context.announce(f"{epochs:g} epochs instead of {recipe.epochs:g}: what the budget allows")
     decision = Decision(recipe, epochs, trials)
@@ -220,6 +227,27 @@ def _best(recipes: Sequence[Recipe], trials: Sequence[CandidateTrial]) -> Recipe
         raise DivergedError("every recipe diverged", remedy="give a lower --training.learning-rate")
     scores = [-1.0 if trial.validation_metric is None else trial.validation_metric for trial in trials]
     return recipes[int(np.argmax(scores))]
+
+
+def _most_able(recipes: Sequence[Recipe], trials: Sequence[CandidateTrial], validation_rows: int) -> Recipe:
+    """After trials on few rows: of the recipes within a standard error of the best that cost no more, the last one.
+
+    They are listed by how far they leave the base, and what leaves it farther gains more from the rows still to come.
+    The error is that of a share of the validation rows, sqrt(p (1 - p) / N).
+
+    Raises:
+        DivergedError: all of them diverged.
+    """
+    best = _best(recipes, trials)
+    scores = {trial.recipe: trial.validation_metric for trial in trials}
+    top = scores[best.name] or 0.0
+    error = math.sqrt(max(0.0, top * (1.0 - top)) / validation_rows)
+    able = [
+        recipe
+        for recipe in recipes
+        if (scores[recipe.name] or 0.0) >= top - error and recipe.forwards_per_row <= best.forwards_per_row
+    ]
+    return able[-1]
 
 
 def _marked(trials: list[CandidateTrial], best: Recipe) -> list[CandidateTrial]:
