@@ -33,7 +33,13 @@ from feinschliff.results.verdicts import compare_predictions, verdict
 from feinschliff.store.run_directory import RunDirectory
 
 RECIPES: dict[str, dict[str, Any]] = {
-    "banking77": {"epochs": 6.0, "learning_rate": 2e-4, "weight_averaging": 0.2, "base_weights_share": 0.3},
+    "banking77": {
+        "epochs": 6.0,
+        "learning_rate": 2e-4,
+        "weight_averaging": 0.2,
+        "base_weights_share": 0.3,
+        "adversarial_epsilon": 0.5,
+    },
     "sst2": {
         "epochs": 3.0,
         "learning_rate": 1e-4,

@@ -35,7 +35,7 @@ class TrainState:
     """The last step that the average of the weights has taken in."""
     seconds: float = 0.0
     loss_sum: float = 0.0
-    """Loss and targets since the last evaluation, for the curve."""
+    """Loss and targets since the last point of the curve."""
     loss_targets: int = 0
     curve: list[CurvePoint] = field(default_factory=list)
 

@@ -25,6 +25,8 @@ from feinschliff.engine.step import Learner, StepLoss, train_step
 from feinschliff.errors import DivergedError, Interrupted, RunDirectoryError
 from feinschliff.results.training import CurvePoint
 
+CURVE_POINTS = 40
+"""Of the training loss, at least; a run of fewer steps has one a step."""
 CHECKPOINT_SECONDS = 60.0
 """Work that may be lost, where no step interval is given; a slow disk lengthens it (see ``_checkpoint_due``)."""
 
@@ -57,6 +59,11 @@ class Fit:
         """Optimizer steps in all."""
         steps = math.ceil(self.steps_per_epoch * self.learner.training.epochs)
         return min(steps, self.learner.training.max_steps or steps)
+
+    @property
+    def curve_steps(self) -> int:
+        """Steps between two points of the training loss."""
+        return max(1, self.total_steps // CURVE_POINTS)
 
     @property
     def evaluation_steps(self) -> int:
@@ -108,6 +115,8 @@ def fit(run: Fit) -> Iterator[Event]:
         if state.step % run.evaluation_steps == 0 or state.step == run.total_steps or out_of_time:
             yield _evaluate(run)
             state.stopped_early = out_of_time or _patience_spent(run)
+        elif state.step % run.curve_steps == 0:
+            _add_point(run)
         stop = run.stop_requested()  # asked once: a signal between two questions must not end a run unsaved
         if run.save_state and (stop or _checkpoint_due(run, saved_at, save_seconds)):
             saved_at = time.perf_counter()
@@ -158,6 +167,15 @@ def _evaluate(run: Fit) -> Evaluated:
         state.best_metric, state.best_step = metric, state.step
         checkpoint.save_tensors(best_file(run), (average or run.learner.masters).named())
         _remove_unreferenced(run)
+    point = _add_point(run, validation_loss, metric)
+    return Evaluated(
+        step=state.step, epoch=point.epoch, loss=validation_loss, metric_name=run.metric, metric=metric, best=best
+    )
+
+
+def _add_point(run: Fit, validation_loss: float | None = None, metric: float | None = None) -> CurvePoint:
+    """A point of the curves; its training loss is the mean since the last one."""
+    state = run.state
     point = CurvePoint(
         step=state.step,
         epoch=state.step / run.steps_per_epoch,
@@ -167,9 +185,7 @@ def _evaluate(run: Fit) -> Evaluated:
     )
     state.curve.append(point)
     state.loss_sum, state.loss_targets = 0.0, 0
-    return Evaluated(
-        step=state.step, epoch=point.epoch, loss=validation_loss, metric_name=run.metric, metric=metric, best=best
-    )
+    return point
 
 
 def _patience_spent(run: Fit) -> bool:

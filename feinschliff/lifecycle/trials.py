@@ -32,6 +32,8 @@ TRIAL_SHARE = 0.35
 TRIAL_EPOCHS = 2.0
 FEWEST_ROWS = 256
 """Trials on fewer rows order recipes by chance."""
+FEWEST_EVALUATIONS = 3
+"""Of the training on all rows: a budget of one epoch gets a curve too, and a choice among its points."""
 EPOCH_PARTS = 4
 """The budget is used to a quarter of an epoch."""
 
@@ -151,13 +153,15 @@ def _train_on_all(
 def _trained(search: Search, decision: Decision, seconds: float) -> Choice:
     """Train as decided, or read the result where an earlier start already finished it."""
     directory = search.context.directory
-    config = configured(search.config, decision.recipe, search.given, search.config.output_dir, decision.epochs)
+    often = max(1, math.ceil(FEWEST_EVALUATIONS / decision.epochs))
+    recipe = replace(decision.recipe, training={**decision.recipe.training, "evaluations_per_epoch": often})
+    config = configured(search.config, recipe, search.given, search.config.output_dir, decision.epochs)
     if directory.training.exists() and directory.model.exists():
         result = TrainingResult.model_validate(read_json(directory.training))
     else:
         context = replace(search.context, max_seconds=max(seconds, 10.0))
         result = run(config, search.splits, search.model, context)
-    return Choice(decision.recipe, config, result, decision.trials)
+    return Choice(recipe, config, result, decision.trials)
 
 
 def _decision_file(search: Search) -> Path:

@@ -78,7 +78,18 @@ def test_max_steps_bounds_the_run(tiny_bert: Path, tmp_path: Path) -> None:
     fit = made_fit(made_run(tiny_bert, tmp_path, max_steps=2), tmp_path)
     list(loop.fit(fit))
     assert fit.state.step == 2
-    assert len(fit.state.curve) == 1
+    assert [point.step for point in fit.state.curve if point.validation_metric is not None] == [2]
+
+
+def test_the_training_loss_has_a_point_every_few_steps(tiny_bert: Path, tmp_path: Path) -> None:
+    changes = {"epochs": 2.0, "global_batch_rows": 1, "weight_averaging": 0.0}
+    fit = made_fit(made_run(tiny_bert, tmp_path, **changes), tmp_path)
+    losses = [event.loss for event in loop.fit(fit) if isinstance(event, StepEnded)]
+    assert fit.curve_steps == 2
+    assert [point.step for point in fit.state.curve] == list(range(2, 97, 2))
+    for point in fit.state.curve:
+        assert point.train_loss == pytest.approx(sum(losses[point.step - 2 : point.step]) / 2)
+    assert [point.step for point in fit.state.curve if point.validation_loss is not None] == [48, 96]
 
 
 def test_a_time_limit_ends_in_good_order(tiny_bert: Path, tmp_path: Path) -> None:

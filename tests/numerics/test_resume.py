@@ -59,7 +59,8 @@ def stopped_then_finished(folder: Path, path: Path, stops: list[int], **changes:
 def test_stopped_and_resumed_is_the_run_left_alone(tiny_bert: Path, tmp_path: Path, method: str) -> None:
     changes = {"method": METHODS[method]}
     expected = stopped_then_finished(tiny_bert, tmp_path / "alone", [], **changes)
-    assert len(expected["curve"]) == 5
+    assert len(expected["curve"]) == 10
+    assert sum(point["validation_loss"] is not None for point in expected["curve"]) == 5
     assert stopped_then_finished(tiny_bert, tmp_path / "a", [1, 5, 7], **changes) == expected
 
 
