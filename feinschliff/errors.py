@@ -1,6 +1,6 @@
 """The one tree of errors. Each carries faults (what, where, why, remedy) and the exit code of the command line.
 
-FeinschliffError            exit 1   the work failed
+FeinschliffError            exit 3   the work failed (1 is an answer: do not ship)
 ├── DivergedError                    the loss became infinite or not a number
 ├── InputError              exit 2   something given is wrong; nothing was lost
 │   ├── ConfigError                  a field of the run's configuration
@@ -44,7 +44,7 @@ class Fault:
 class FeinschliffError(Exception):
     """Root of all errors raised on purpose; holds every fault found, not the first alone."""
 
-    exit_code = 1
+    exit_code = 3
 
     def __init__(
         self,

@@ -83,6 +83,16 @@ def model_folder(path: Path) -> Path:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """Answers for rows, and what must be said of them."""
+
+    probabilities: npt.NDArray[np.float32]
+    """[N, C] in the order of ``facts.label_names``."""
+    notes: tuple[str, ...]
+    """How many rows were cut; empty where none was."""
+
+
 class Predictor:
     """Answers for texts or examples."""
 
@@ -100,9 +110,17 @@ class Predictor:
     def probabilities(
         self, examples: Sequence[Example], on_rows: Callable[[int], None] = lambda _: None
     ) -> npt.NDArray[np.float32]:
-        """[N, C] in the order of ``facts.label_names``."""
-        encoded = self.task.encode(examples, self.facts.max_length_tokens)
-        return probabilities(self.task, self.network, encoded.table, max_tokens=FORWARD_TOKENS, on_rows=on_rows)
+        """[N, C] in the order of ``facts.label_names``; rows that were cut are not told: see :meth:`score`."""
+        return self.score(examples, on_rows).probabilities
+
+    def score(self, examples: Sequence[Example], on_rows: Callable[[int], None] = lambda _: None) -> Scored:
+        """Probabilities, and how many rows were longer than the model's limit."""
+        limit = self.facts.max_length_tokens
+        encoded = self.task.encode(examples, limit)
+        found = probabilities(self.task, self.network, encoded.table, max_tokens=FORWARD_TOKENS, on_rows=on_rows)
+        cut = encoded.num_cut
+        said = f"{cut:,} of {len(examples):,} rows {'was' if cut == 1 else 'were'} longer than {limit} tokens and cut"
+        return Scored(found, (said,) if cut else ())
 
     def decide(self, scores: npt.NDArray[np.float32]) -> Any:
         """Class numbers [N], or indicators [N, C]."""

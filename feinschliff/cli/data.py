@@ -7,14 +7,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
+from feinschliff.cli.data_options import Delimiter, Encoding, Header, Separator, data_config
 from feinschliff.cli.output import emit
 from feinschliff.cli.watching import on_console
-from feinschliff.config.data import DataConfig
-from feinschliff.errors import ConfigError, Fault
 from feinschliff.results.data import CleanResult, DataReport, SplitResult
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
@@ -25,9 +23,6 @@ _Test = Annotated[list[str] | None, typer.Option("--test", help="Own test file."
 _Validation = Annotated[list[str] | None, typer.Option("--validation", help="Own validation file.")]
 _Group = Annotated[str | None, typer.Option("--group", help="Column whose equal values stay on one side.")]
 _Time = Annotated[str | None, typer.Option("--time", help="Column to split by: the newest rows are the test set.")]
-_Encoding = Annotated[str | None, typer.Option("--encoding", help="Text encoding; found where not given.")]
-_Delimiter = Annotated[str | None, typer.Option("--delimiter", help="Of csv and tsv; found where not given.")]
-_Separator = Annotated[str | None, typer.Option("--label-separator", help="Between several labels of one cell.")]
 _Similarity = Annotated[
     float | None, typer.Option("--near-duplicate-similarity", help="Share of words of near duplicates.")
 ]
@@ -47,9 +42,10 @@ def check(
     text: _Text = None,
     validation: _Validation = None,
     test: _Test = None,
-    encoding: _Encoding = None,
-    delimiter: _Delimiter = None,
-    label_separator: _Separator = None,
+    encoding: Encoding = None,
+    delimiter: Delimiter = None,
+    header: Header = None,
+    label_separator: Separator = None,
     similarity: _Similarity = None,
     model: Annotated[
         str | None,
@@ -61,9 +57,9 @@ def check(
     from feinschliff.lifecycle.data import check as work
     from feinschliff.lifecycle.data import model_hooks
 
-    given = {"train": files, "target": target, "text": text, "validation": validation, "test": test}
-    given |= {"encoding": encoding, "delimiter": delimiter, "label_separator": label_separator}
-    config = _config(given | {"near_duplicate_similarity": similarity})
+    given: dict[str, Any] = {"train": files, "target": target, "text": text, "validation": validation, "test": test}
+    given |= {"encoding": encoding, "delimiter": delimiter, "header": header, "label_separator": label_separator}
+    config = data_config(given | {"near_duplicate_similarity": similarity})
     with on_console() as observers:
         result = work(config, model_hooks(config, model, observers))
     emit(result, as_json, lambda out: _show_report(out, result))
@@ -76,9 +72,10 @@ def clean(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="The cleaned file; NAME.clean.csv.")] = None,
     target: _Target = None,
     text: _Text = None,
-    encoding: _Encoding = None,
-    delimiter: _Delimiter = None,
-    label_separator: _Separator = None,
+    encoding: Encoding = None,
+    delimiter: Delimiter = None,
+    header: Header = None,
+    label_separator: Separator = None,
     keep_duplicates: Annotated[bool, typer.Option("--keep-duplicates", help="Keep exact duplicates.")] = False,
     min_rows_per_class: Annotated[int, typer.Option(min=1, help="Leave out classes with fewer rows.")] = 1,
     overwrite: _Overwrite = False,
@@ -87,9 +84,15 @@ def clean(
     """Write a cleaned file, and a list of what was left out and why."""
     from feinschliff.lifecycle.data import clean as work
 
-    given = {"train": files, "target": target, "text": text, "encoding": encoding, "delimiter": delimiter}
-    given |= {"label_separator": label_separator, "duplicates": "keep" if keep_duplicates else None}
-    result = work(_config(given), output, min_rows_per_class, overwrite)
+    given: dict[str, Any] = {
+        "train": files,
+        "target": target,
+        "text": text,
+        "encoding": encoding,
+        "delimiter": delimiter,
+    }
+    given |= {"header": header, "label_separator": label_separator, "duplicates": "keep" if keep_duplicates else None}
+    result = work(data_config(given), output, min_rows_per_class, overwrite)
     emit(result, as_json, lambda out: _show_clean(out, result))
 
 
@@ -105,9 +108,10 @@ def split(
     test: _Test = None,
     validation_fraction: Annotated[float | None, typer.Option(help="Share of validation rows (0.1).")] = None,
     test_fraction: Annotated[float | None, typer.Option(help="Share of test rows (0.2).")] = None,
-    encoding: _Encoding = None,
-    delimiter: _Delimiter = None,
-    label_separator: _Separator = None,
+    encoding: Encoding = None,
+    delimiter: Delimiter = None,
+    header: Header = None,
+    label_separator: Separator = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same files.")] = 0,
     overwrite: _Overwrite = False,
     as_json: _Json = False,
@@ -122,29 +126,12 @@ def split(
         "group": group,
         "time": time,
         "encoding": encoding,
+        "header": header,
     }
     given |= {"validation": validation, "test": test, "delimiter": delimiter, "label_separator": label_separator}
     given |= {"validation_fraction": validation_fraction, "test_fraction": test_fraction}
-    result = work(_config(given), output_dir, seed, overwrite)
+    result = work(data_config(given), output_dir, seed, overwrite)
     emit(result, as_json, lambda out: _show_split(out, result))
-
-
-def _config(given: Mapping[str, Any]) -> DataConfig:
-    """The configuration of what was given; the rest are defaults.
-
-    Raises:
-        ConfigError: a value is out of range; all such values at once.
-    """
-    values = {name: value for name, value in given.items() if value is not None and value != []}
-    try:
-        return DataConfig.model_validate({**values, "train": tuple(given["train"])})
-    except ValidationError as error:
-        faults = []
-        for fault in error.errors():
-            option = "--" + "-".join(str(fault["loc"][0]).split("_"))
-            what = f"{fault['input']!r}: {fault['msg'][0].lower()}{fault['msg'][1:]}"
-            faults.append(Fault(what, option, remedy="give a value within these limits"))
-        raise ConfigError(faults) from error
 
 
 def _show_report(out: Console, report: DataReport) -> None:

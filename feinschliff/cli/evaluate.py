@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from feinschliff.cli.data_options import Delimiter, Encoding, Header, Separator, data_config
 from feinschliff.cli.output import emit
 from feinschliff.cli.watching import on_console
 from feinschliff.results.evaluation import EvaluationResult
@@ -25,13 +26,19 @@ def evaluate(
     ] = None,
     text: Annotated[list[str] | None, typer.Option(help="Text column of the data; default: the run's own.")] = None,
     target: Annotated[str | None, typer.Option(help="Label column of the data; default: the run's own.")] = None,
+    encoding: Encoding = None,
+    delimiter: Delimiter = None,
+    header: Header = None,
+    label_separator: Separator = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
     """Metrics with intervals, per class, calibration and the worst rows; a report of it in the run's directory."""
     from feinschliff.lifecycle.evaluate import evaluate as work
 
+    given = {"encoding": encoding, "delimiter": delimiter, "header": header, "label_separator": label_separator}
+    reading = data_config(given)
     with on_console() as observers:
-        result = work(run, sources or [], text_columns=text or (), target=target, observers=observers)
+        result = work(run, sources or [], text_columns=text or (), target=target, reading=reading, observers=observers)
     emit(result, as_json, lambda out: _show(out, result))
 
 

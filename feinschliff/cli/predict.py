@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from feinschliff.cli.data_options import Delimiter, Encoding, Header, data_config
 from feinschliff.cli.output import emit
 from feinschliff.cli.watching import on_console
 from feinschliff.errors import InputError
@@ -25,6 +26,9 @@ def predict(
     ] = None,
     file: Annotated[list[str] | None, typer.Option(help="Data files or sources; labels are not needed.")] = None,
     text: Annotated[list[str] | None, typer.Option(help="Text column of the file; default: the run's own.")] = None,
+    encoding: Encoding = None,
+    delimiter: Delimiter = None,
+    header: Header = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
     """The labels of texts, with scores."""
@@ -37,8 +41,9 @@ def predict(
         )
     from feinschliff.lifecycle.predict import predict as work
 
+    reading = data_config({"encoding": encoding, "delimiter": delimiter, "header": header})
     with on_console() as observers:
-        results = work(run, asked or None, file or (), text_columns=text or (), observers=observers)
+        results = work(run, asked or None, file or (), text_columns=text or (), reading=reading, observers=observers)
     emit(results, as_json, lambda out: _show(out, results))
 
 

@@ -43,7 +43,7 @@ class DataConfig(Config):
     duplicates: Literal["drop", "keep"] = "drop"
     """Exact duplicates within the training rows: keep one, or keep all."""
     held_out_duplicates: Literal["drop", "keep"] = "drop"
-    """Training rows that (nearly) repeat a row of a given validation or test file: drop them, or keep them, which
-    flatters the figures; only to compare with published ones."""
+    """Training rows that (nearly) repeat a row of a given validation or test file, and rows of a validation file that
+    repeat a test file: drop them, or keep them, which flatters the figures; only to compare with published ones."""
     max_rows: int | None = Field(default=None, ge=1)
     """Read at most this many rows a file (a trial run)."""

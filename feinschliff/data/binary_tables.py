@@ -85,7 +85,9 @@ def open_excel(path: Path, name: str, config: DataConfig) -> Table:
     said = [f"{name}: sheet {names[0]!r}, columns {', '.join(columns)}"]
     if len(names) > 1:
         said.append(f"{name}: the other sheets are not read: {', '.join(names[1:])}")
-    return Table(name, columns, lambda: _excel_rows(path, name, columns, has_header), said)
+    table = Table(name, columns, lambda: iter(()), said)
+    table.read = lambda: _excel_rows(path, table, has_header)
+    return table
 
 
 def _sheet(path: Path) -> Iterator[tuple[int, list[Cell]]]:
@@ -102,9 +104,12 @@ def _sheet(path: Path) -> Iterator[tuple[int, list[Cell]]]:
         book.close()
 
 
-def _excel_rows(path: Path, name: str, columns: list[str], has_header: bool) -> Iterator[Row]:
-    faults = FaultList()
+def _excel_rows(path: Path, table: Table, has_header: bool) -> Iterator[Row]:
+    faults, name, columns = FaultList(), table.name, table.columns
+    num_blank = last = 0
     for index, (number, cells) in enumerate(_sheet(path)):
+        num_blank += number - last - 1  # those below the last row are mere formatting
+        last = number
         if index == 0 and has_header:
             continue
         if len(cells) > len(columns):
@@ -115,3 +120,5 @@ def _excel_rows(path: Path, name: str, columns: list[str], has_header: bool) -> 
         padded = cells + [None] * (len(columns) - len(cells))
         yield Row(dict(zip(columns, padded, strict=True)), Place(name, number))
     faults.raise_if_any()
+    if num_blank:
+        table.announce(f"{name}: {num_blank:,} blank rows skipped")

@@ -46,8 +46,12 @@ def open_delimited(path: Path, name: str, config: DataConfig) -> Table:
     """Open a csv or tsv file.
 
     Raises:
-        DataError: empty, not text, or a header with a name twice.
+        DataError: empty, not text, a header with a name twice, or a delimiter of several characters.
     """
+    if config.delimiter and len(config.delimiter) > 1:
+        raise DataError(f"the delimiter {config.delimiter!r} is not one character", where=name,
+                        why="cells are told apart by a single character",
+                        remedy="give one (a tab: $'\\t' in the shell), or leave it out: it is found")  # fmt: skip
     encoding = config.encoding or find_encoding(path)
     with open_text(path, encoding) as file:
         lines, complete = _sample(file)
@@ -91,16 +95,10 @@ def header_names(cells: Sequence[object], name: str) -> list[str]:
 
 
 def _announcements(encoding: str, dialect: Dialect, has_header: bool, columns: list[str], name: str) -> list[str]:
-    said = []
-    if encoding not in ("utf-8", "utf-8-sig"):
-        said.append(f"{name}: encoding {encoding}")
     delimiter = _NAMES.get(dialect.delimiter, repr(dialect.delimiter))
     quotes = "" if dialect.quoted else ", quotes are ordinary characters"
-    names = ", ".join(columns)
-    said.append(
-        f"{name}: delimiter {delimiter}{quotes}, {'header' if has_header else 'no header, columns named'} {names}"
-    )
-    return said
+    header = f"{'header' if has_header else 'no header, columns named'} {', '.join(columns)}"
+    return [f"{name}: encoding {encoding}, delimiter {delimiter}{quotes}, {header}"]
 
 
 def _sample(lines: Iterable[str]) -> tuple[list[str], bool]:
@@ -211,9 +209,8 @@ def _rows(path: Path, encoding: str, dialect: Dialect, has_header: bool, table: 
             else:
                 yield Row(dict(zip(table.columns, record, strict=True)), Place(table.name, start))
     faults.raise_if_any()
-    note = f"{table.name}: {num_blank:,} blank lines skipped"
-    if num_blank and note not in table.announcements:
-        table.announcements.append(note)
+    if num_blank:
+        table.announce(f"{table.name}: {num_blank:,} blank lines skipped")
 
 
 def _add_ragged_fault(faults: FaultList, table: Table, line: int, record: list[str]) -> None:
@@ -237,7 +234,7 @@ def checked_lines(lines: Iterable[str], encoding: str, name: str, faults: FaultL
             found = _INVALID.findall(line)
             shown = " ".join(f"0x{digits.upper()}" for digits in found[:3])
             faults.add(f"bytes that are not {encoding}: {shown}", at(name, number), None,
-                       "mend it, or name the encoding: --data.encoding cp1252 (data check: --encoding)")  # fmt: skip
+                       "mend it, or name the encoding: --encoding cp1252 (tune, train: --data.encoding)")  # fmt: skip
         if "\0" in line:
             faults.add("a NUL byte", at(name, number), None, "remove it")
             line = line.replace("\0", "")

@@ -13,7 +13,11 @@ from feinschliff.results.data import ColumnsFound, DroppedRow
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """File and line (1-based, as an editor counts; row number for parquet and Excel) a row came from."""
+    """File and number a row came from, 1-based; no two rows of a file have the same.
+
+    ``line`` counts lines as an editor does; rows in parquet, Excel and ``hf:`` sets; and the records of a json array
+    where two of them share a line. A text of a folder is a file of its own, with line 1.
+    """
 
     file: str
     line: int
@@ -28,6 +32,8 @@ class Example:
     place: Place
     group: str | None = None
     time: str | None = None
+    number: int = field(default=-1, compare=False)
+    """Which row it was, from 0, of all that its reader saw: a key even where a file is read twice. -1: not counted."""
 
 
 @dataclass(slots=True)

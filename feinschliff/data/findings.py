@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from feinschliff.data.scan import Scan
+from feinschliff.data.scan import Scan, joined
 from feinschliff.results.data import Finding, RowRef, Severity
 
 MAX_SHOWN = 10
@@ -38,7 +38,7 @@ def finished(scanned: Scan, drafts: Iterable[Draft]) -> list[Finding]:
         shown = list(draft.ready)
         for row, note in draft.rows:
             file, line = scanned.place(row)
-            shown.append(RowRef(file=file, line=line, text=texts[row][:_SHOWN_CHARACTERS], note=note))
+            shown.append(RowRef(file=file, line=line, text=joined(texts[row])[:_SHOWN_CHARACTERS], note=note))
         findings.append(
             Finding(
                 kind=draft.kind,

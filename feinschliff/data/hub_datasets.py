@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from feinschliff import settings
@@ -13,6 +14,9 @@ from feinschliff.data.tables import Cell, Row, Table
 from feinschliff.errors import DataError, ResourceError
 
 _SPEC = re.compile(r"hf:(?P<name>[\w.-]+(/[\w.-]+)?)(@(?P<revision>[^:@]+))?(:(?P<split>.+))?")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_commits: dict[str, str] = {}
+"""Specification to the commit that was read when it was last opened here."""
 
 
 def open_hub_dataset(spec: str, config: DataConfig) -> Table:
@@ -29,7 +33,32 @@ def open_hub_dataset(spec: str, config: DataConfig) -> Table:
     dataset = _load(spec, match["name"], match["revision"], split)
     columns = list(dataset.column_names)
     said = [f"{spec}: split {split!r}, {len(dataset):,} rows, columns {', '.join(columns)}"]
+    commit = _commit(dataset)
+    _commits.pop(spec, None)
+    if commit is not None:
+        _commits[spec] = commit
+        said[0] += f", commit {commit[:12]}"
     return Table(spec, columns, lambda: _rows(dataset, spec), said)
+
+
+def commit_read(spec: str, config: DataConfig) -> str | None:
+    """The commit that a specification, opened before or now, was read at; None where ``datasets`` does not say.
+
+    The one of the last opening, because what a report names must be what was read, not what the branch holds by now.
+
+    Raises:
+        DataError, ResourceError: it was not opened before and cannot be: see :func:`open_hub_dataset`.
+    """
+    if spec not in _commits:
+        open_hub_dataset(spec, config)
+    return _commits.get(spec)
+
+
+def _commit(dataset: Any) -> str | None:
+    """``datasets`` keeps the rows in a folder that is named after the commit; sets held in memory have none."""
+    folders = {Path(file["filename"]).parent.name for file in dataset.cache_files}
+    found = [name for name in folders if _COMMIT.fullmatch(name)]
+    return found[0] if len(found) == 1 else None
 
 
 def _load(spec: str, name: str, revision: str | None, split: str) -> Any:

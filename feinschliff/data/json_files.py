@@ -1,4 +1,6 @@
-"""json (an array, or an object that holds one) and jsonl. Every record keeps its line. Knows no meaning of a key."""
+"""json (an array, or an object that holds one) and jsonl. Every record keeps its line, or its number where lines are
+shared. Knows no meaning of a key.
+"""
 
 from __future__ import annotations
 
@@ -26,12 +28,15 @@ def open_json_lines(path: Path, name: str, config: DataConfig) -> Table:
         DataError: empty or not text. Lines that are not objects are reported, all at once, when the rows are read.
     """
     encoding = config.encoding or find_encoding(path)
-    table = Table(name, [], lambda: _lines(path, encoding, name))
+    table = Table(name, [], lambda: iter(()))
+    table.read = lambda: _lines(path, encoding, table)
     return _with_columns(table, encoding)
 
 
 def open_json(path: Path, name: str, config: DataConfig) -> Table:
     """Open a json file: an array of objects, or an object with one. The text is held, its records are streamed.
+
+    Where two records share a line, rows are known by their number in the array instead, and that is said.
 
     Raises:
         DataError: not json, no array or several, or a record that is not an object.
@@ -46,7 +51,11 @@ def open_json(path: Path, name: str, config: DataConfig) -> Table:
     start = _start_of_array(text, name)
     if start is None:  # one object a line, named .json, as many exports are
         return open_json_lines(path, name, config)
-    return _with_columns(Table(name, [], lambda: _array(text, start, name)), encoding)
+    numbered = _records_share_lines(text, start)
+    table = _with_columns(Table(name, [], lambda: _array(text, start, name, numbered)), encoding)
+    if numbered:
+        table.announce(f"{name}: several records a line, so the number after the file name counts records, not lines")
+    return table
 
 
 def _with_columns(table: Table, encoding: str) -> Table:
@@ -60,17 +69,16 @@ def _with_columns(table: Table, encoding: str) -> Table:
     if not names:
         raise DataError("the file holds no records", where=table.name, remedy="give objects with a text and a label")
     table.columns = list(names)
-    if encoding not in ("utf-8", "utf-8-sig"):
-        table.announcements.append(f"{table.name}: encoding {encoding}")
-    table.announcements.append(f"{table.name}: json records with {', '.join(names)}")
+    table.announce(f"{table.name}: encoding {encoding}, json records with {', '.join(names)}")
     return table
 
 
-def _lines(path: Path, encoding: str, name: str) -> Iterator[Row]:
-    faults = FaultList()
+def _lines(path: Path, encoding: str, table: Table) -> Iterator[Row]:
+    faults, name, num_blank = FaultList(), table.name, 0
     with open_text(path, encoding) as file:
         for number, line in enumerate(checked_lines(file, encoding, name, faults), 1):
             if not line.strip():
+                num_blank += 1
                 continue
             try:
                 record = json.loads(line)
@@ -85,6 +93,8 @@ def _lines(path: Path, encoding: str, name: str) -> Iterator[Row]:
                 faults.add(f"a {type(record).__name__} instead of an object", at(name, number), None,
                            'write {"text": ..., "label": ...}')  # fmt: skip
     faults.raise_if_any()
+    if num_blank:
+        table.announce(f"{name}: {num_blank:,} blank lines skipped")
 
 
 def _start_of_array(text: str, name: str) -> int | None:
@@ -110,23 +120,45 @@ def _start_of_array(text: str, name: str) -> int | None:
     return match.end()
 
 
-def _array(text: str, start: int, name: str) -> Iterator[Row]:
-    decoder, faults, line, counted, position = json.JSONDecoder(), FaultList(), 1, 0, start
+def _records(text: str, start: int) -> Iterator[tuple[object, int]]:
+    """The values of the array that opens before ``start``, each with its line.
+
+    Raises:
+        JSONDecodeError: where the text stops being json; the values before it were given.
+    """
+    decoder, line, counted, position = json.JSONDecoder(), 1, 0, start
     while True:
         position = _BLANKS.match(text, position).end()  # type: ignore[union-attr]  # the pattern matches nothing too
         line, counted = line + text.count("\n", counted, position), position
         if text[position : position + 1] == "]":
-            break
-        try:
-            record, position = decoder.raw_decode(text, position)
-        except json.JSONDecodeError as error:
-            faults.add(
-                "this is not json", at(name, error.lineno), f"{error.msg} at column {error.colno}", "mend the file"
-            )
-            break
-        if isinstance(record, dict):
-            yield Row(record, Place(name, line))
-        else:
-            faults.add(f"a {type(record).__name__} instead of an object", at(name, line), None,
-                       'write {"text": ..., "label": ...}')  # fmt: skip
+            return
+        record, position = decoder.raw_decode(text, position)
+        yield record, line
+
+
+def _records_share_lines(text: str, start: int) -> bool:
+    """Whether two records stand on one line, so that lines do not tell them apart."""
+    before = 0
+    try:
+        for _, line in _records(text, start):
+            if line == before:
+                return True
+            before = line
+    except json.JSONDecodeError:  # told with the other faults when the rows are read
+        pass
+    return False
+
+
+def _array(text: str, start: int, name: str, numbered: bool) -> Iterator[Row]:
+    faults = FaultList()
+    try:
+        for number, (record, line) in enumerate(_records(text, start), 1):
+            place = Place(name, number if numbered else line)
+            if isinstance(record, dict):
+                yield Row(record, place)
+            else:
+                faults.add(f"a {type(record).__name__} instead of an object", at(name, place.line), None,
+                           'write {"text": ..., "label": ...}')  # fmt: skip
+    except json.JSONDecodeError as error:
+        faults.add("this is not json", at(name, error.lineno), f"{error.msg} at column {error.colno}", "mend the file")
     faults.raise_if_any()

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from feinschliff.data.findings import MAX_SHOWN, Draft, label_counts, said_labels
 from feinschliff.data.label_noise import suspected
-from feinschliff.data.scan import Scan
+from feinschliff.data.scan import Scan, Texts
 from feinschliff.errors import DataError
 from feinschliff.results.data import Severity
 
@@ -22,7 +22,7 @@ EMBEDDED_ROWS = 20_000
 """Label errors are searched for among at most so many rows, drawn by chance: memory and time stay bounded."""
 FEW_ROWS = 10
 UNEVEN = 20
-Embed = Callable[[list[str]], NDArray[Any]]
+Embed = Callable[[list[Texts]], NDArray[Any]]
 
 
 def spellings(raw_labels: Counter[str]) -> dict[str, str]:

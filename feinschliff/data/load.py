@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from itertools import islice
+from typing import NamedTuple
 
 from feinschliff.config.data import DataConfig
 from feinschliff.data.columns import SAMPLE_ROWS, find_columns
 from feinschliff.data.examples import Example, Splits, label_names
-from feinschliff.data.near_duplicates import find_near_duplicates
+from feinschliff.data.near_duplicates import Duplicates, find_near_duplicates
 from feinschliff.data.rows_to_examples import (
     ExampleReader,
     check_table_columns,
@@ -56,11 +57,12 @@ def load_splits(config: DataConfig, seed: int) -> Splits:
 
     Rows without text or label are dropped; so are exact duplicates among the training rows (unless they are to be kept)
     and training rows that repeat a row of a given validation or test file: with the same words, or nearly the same and
-    the same label. Sets that are not given are split off. Every dropped row is listed.
+    the same label. Rows of a validation file that repeat a test file likewise. Sets that are not given are split off.
+    Every dropped row is listed.
 
     Raises:
         DataError: files that cannot be read; too few rows; one class; a class with one row that would have to be on two
-            sides; a label that only a validation or test file has.
+            sides; a label that only a validation or test file has; a validation file that repeats the test file whole.
     """
     tables, columns = open_with_columns(config.train, config)
     reader = ExampleReader(columns)
@@ -165,36 +167,82 @@ def _refuse_single_rows(single: list[str], pool: list[Example]) -> None:
 
 
 def _clean_and_cluster(pool: list[Example], splits: Splits, config: DataConfig) -> Integers:
-    """Drop training rows that repeat held-out ones; the rest go to ``splits.train``; returns their cluster numbers."""
-    held_out = [*splits.test, *splits.validation]
-    together = [*pool, *held_out]
+    """Drop training rows that repeat held-out ones, and given validation rows that repeat test rows.
+
+    The training rows that are left go to ``splits.train``; returns their cluster numbers.
+
+    Raises:
+        DataError: every row of the validation file repeats a row of the test file.
+    """
+    together = [*pool, *splits.test, *splits.validation]
+    begin_test, begin_validation = len(pool), len(pool) + len(splits.test)
     found = find_near_duplicates((" \n ".join(example.texts) for example in together), config.near_duplicate_similarity)
-    members: dict[int, list[int]] = defaultdict(list)
-    for row in range(len(pool), len(together)):
-        members[int(found.representative[row])].append(row)
-    neighbours = found.neighbours() if held_out else {}
-    kept: list[int] = []
-    repeating = 0
-    for row, example in enumerate(pool):
-        own = int(found.representative[row])
-        twin = next(iter(members.get(own, [])), None)
-        near = (other for one in neighbours.get(own, []) for other in members.get(one, []))
-        near_twin = next((other for other in near if set(together[other].labels) == set(example.labels)), None)
-        if (twin is None and near_twin is None) or config.held_out_duplicates == "keep":
-            kept.append(row)
-            repeating += twin is not None or near_twin is not None
-            continue
-        kind, other = ("duplicate", twin) if twin is not None else ("near duplicate", near_twin)
-        place = _place(together[other if other is not None else 0])
-        splits.dropped.append(dropped_row(example, f"{kind} of a held-out row: {place}"))
-    if len(kept) < len(pool):
-        counts = count_reasons(splits.dropped[len(splits.dropped) - (len(pool) - len(kept)) :])
-        said = ", ".join(f"{count:,} {reason}" for reason, count in counts.items())
-        splits.announcements.append(f"training rows dropped that would give the held-out rows away: {said}")
-    if repeating:
-        splits.announcements.append(f"{repeating:,} training rows repeat held-out rows and were kept, as asked")
+    rows = range(begin_validation, len(together))
+    repeated = _repeated(rows, range(begin_test, begin_validation), together, found)
+    kept = _without_repeated(_Repeats("validation", "test", rows, repeated), together, splits, config)
+    if rows and not kept:
+        raise _only_repeats(config, len(rows))
+    splits.validation = [together[row] for row in kept]
+    repeated = _repeated(range(begin_test), [*range(begin_test, begin_validation), *kept], together, found)
+    kept = _without_repeated(_Repeats("training", "held-out", range(begin_test), repeated), together, splits, config)
     splits.train = [pool[row] for row in kept]
     return found.clusters()[kept]
+
+
+class _Repeats(NamedTuple):
+    """Rows of one set, and which of them repeat rows of another (see :func:`_repeated`)."""
+
+    name: str
+    other: str
+    rows: range
+    repeated: dict[int, tuple[str, int]]
+
+
+def _repeated(
+    rows: range, held_out: Sequence[int], together: Sequence[Example], found: Duplicates
+) -> dict[int, tuple[str, int]]:
+    """Row to how it repeats which held-out row: with the same words, or nearly the same ones and the same labels."""
+    members: dict[int, list[int]] = defaultdict(list)
+    for row in held_out:
+        members[int(found.representative[row])].append(row)
+    neighbours = found.neighbours() if members else {}
+    repeated: dict[int, tuple[str, int]] = {}
+    for row in rows:
+        own = int(found.representative[row])
+        near = (other for one in neighbours.get(own, []) for other in members.get(one, []))
+        alike = (other for other in near if set(together[other].labels) == set(together[row].labels))
+        if (twin := next(iter(members.get(own, [])), None)) is not None:
+            repeated[row] = ("duplicate", twin)
+        elif (twin := next(alike, None)) is not None:
+            repeated[row] = ("near duplicate", twin)
+    return repeated
+
+
+def _without_repeated(found: _Repeats, together: Sequence[Example], splits: Splits, config: DataConfig) -> list[int]:
+    """The rows that stay; the others are listed. What is dropped, or kept as asked, is said."""
+    if found.repeated and config.held_out_duplicates == "keep":
+        said = f"{len(found.repeated):,} {found.name} rows repeat {found.other} rows and were kept, as asked"
+        splits.announcements.append(said)
+    if not found.repeated or config.held_out_duplicates == "keep":
+        return list(found.rows)
+    dropped = [
+        dropped_row(together[row], f"{kind} of a {found.other} row: {_place(together[twin])}")
+        for row, (kind, twin) in found.repeated.items()
+    ]
+    splits.dropped += dropped
+    said = ", ".join(f"{count:,} {reason}" for reason, count in count_reasons(dropped).items())
+    splits.announcements.append(f"{found.name} rows dropped that would give the {found.other} rows away: {said}")
+    return [row for row in found.rows if row not in found.repeated]
+
+
+def _only_repeats(config: DataConfig, num_rows: int) -> DataError:
+    rows = "its only usable row stands" if num_rows == 1 else f"all {num_rows:,} usable rows stand"
+    return DataError(
+        "the validation file repeats the test file",
+        where=", ".join(config.validation),
+        why=f"{rows} in {', '.join(config.test)} too, exactly or nearly: what is chosen by them is chosen by the test",
+        remedy="give other rows, or leave --validation out: then training rows are split off for it",
+    )
 
 
 def _split_pool(

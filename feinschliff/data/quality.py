@@ -25,11 +25,11 @@ class ModelHooks:
     """What a model can add to a check; what is None is left out of the report."""
 
     count_tokens: CountTokens | None = None
-    """Texts to lengths in tokens."""
+    """Rows, each one text or the two of a pair, to lengths in tokens."""
     limit_tokens: int | None = None
     """Longer texts would be cut."""
     embed: Embed | None = None
-    """Texts to [rows, width] frozen embeddings, for suspected label errors."""
+    """Rows, likewise, to [rows, width] frozen embeddings, for suspected label errors."""
     note: str = ""
     """Which model was asked, or why none was."""
 
@@ -139,14 +139,14 @@ def _conflicts(scanned: Scan, found: Duplicates) -> Iterator[Draft]:
 
 
 def _overlaps(scanned: Scan, found: Duplicates) -> Iterator[Draft]:
-    """Training rows that stand, or nearly stand, in a given validation or test file."""
+    """Training rows that stand, or nearly stand, in a given validation or test file; validation rows in a test file."""
     neighbours = found.neighbours() if (scanned.set_of > 0).any() else {}
-    for number in (1, 2):
+    for repeating, number in ((0, 1), (0, 2), (1, 2)):
         held_out: dict[int, int] = {}
         for row in np.flatnonzero(scanned.set_of == number).tolist():
             held_out.setdefault(int(found.representative[row]), row)
         notes: list[tuple[int, str]] = []
-        for row in np.flatnonzero(scanned.set_of == 0).tolist() if held_out else []:
+        for row in np.flatnonzero(scanned.set_of == repeating).tolist() if held_out else []:
             own = int(found.representative[row])
             near = next((held_out[other] for other in neighbours.get(own, []) if other in held_out), None)
             twin = held_out.get(own, near)
@@ -154,8 +154,9 @@ def _overlaps(scanned: Scan, found: Duplicates) -> Iterator[Draft]:
                 kind = "same words as" if own in held_out else "nearly the same as"
                 notes.append((row, f"{kind} {at_row(scanned, twin)}"))
         if notes:
-            message = f"{len(notes):,} training rows stand in the {SETS[number]} file too, exactly or nearly"
-            remedy = "a run drops those with the same words or the same label from the training rows"
+            side = ("training", "validation")[repeating]
+            message = f"{len(notes):,} {side} rows stand in the {SETS[number]} file too, exactly or nearly"
+            remedy = f"a run drops those with the same words or the same label from the {side} rows"
             yield Draft("overlap", "warning", len(notes), message, remedy, tuple(notes[:MAX_SHOWN]))
 
 

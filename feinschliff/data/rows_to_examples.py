@@ -28,6 +28,8 @@ class ExampleReader:
     needs_labels: bool = True
     dropped: list[DroppedRow] = field(default_factory=list)
     num_trimmed_labels: int = 0
+    num_rows: int = 0
+    """Rows looked at so far, used or not."""
 
     def read(self, rows: Iterable[Row]) -> Iterator[Example]:
         """Stream the examples; rows without text or label are noted in ``dropped``."""
@@ -38,7 +40,8 @@ class ExampleReader:
 
     def example(self, row: Row) -> Example | None:
         """One row's example; None, and noted, where it cannot be used."""
-        columns, cells = self.columns, row.cells
+        columns, cells, number = self.columns, row.cells, self.num_rows
+        self.num_rows += 1
         texts = tuple(cell_text(cells.get(name)) for name in columns.text)
         labels: tuple[str, ...] = ()
         if columns.target is not None:
@@ -53,7 +56,7 @@ class ExampleReader:
         else:
             group = cell_text(cells.get(columns.group)) if columns.group else None
             time = cell_text(cells.get(columns.time)) if columns.time else None
-            return Example(texts, labels, row.place, group or None, time or None)
+            return Example(texts, labels, row.place, group or None, time or None, number)
         return None
 
     def _is_empty_list(self, cells: object) -> bool:

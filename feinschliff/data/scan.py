@@ -29,7 +29,9 @@ CHUNK_ROWS = 8192
 LARGE_CELL_CHARACTERS = 100_000
 SETS = ("train", "validation", "test")
 _EXAMPLES_KEPT = 20
-CountTokens = Callable[[list[str]], list[int]]
+Texts = tuple[str, ...]
+"""What a row says: one text, or the two of a pair."""
+CountTokens = Callable[[list[Texts]], list[int]]
 
 
 @dataclass(slots=True)
@@ -78,16 +80,16 @@ class Scan:
         """The labels of a usable row."""
         return self.label_sets[int(self.label_of[row])]
 
-    def texts(self, wanted: Collection[int]) -> dict[int, str]:
+    def texts(self, wanted: Collection[int]) -> dict[int, Texts]:
         """The texts of some rows, read anew."""
         remaining = set(wanted)
-        found: dict[int, str] = {}
+        found: dict[int, Texts] = {}
         if not remaining:
             return found
         last = max(remaining)
         for number, example in enumerate(self.examples()):
             if number in remaining:
-                found[number] = joined(example)
+                found[number] = example.texts
             if number >= last:
                 break
         return found
@@ -98,9 +100,9 @@ class Scan:
             yield from ExampleReader(self.columns).read(read_tables(tables))
 
 
-def joined(example: Example) -> str:
-    """The text of a row, the two of a pair with a line end between."""
-    return "\n".join(example.texts)
+def joined(texts: Texts) -> str:
+    """The text of a row to show or to compare, the two of a pair with a line end between."""
+    return "\n".join(texts)
 
 
 def scan(config: DataConfig, count_tokens: CountTokens | None = None) -> Scan:
@@ -142,11 +144,12 @@ class _Collector:
         for dropped in self.reader.dropped:
             self.unusable.setdefault(dropped.reason, Remarkable()).add(_reference(dropped))
         self.reader.dropped.clear()
-        texts = [joined(example) for example in examples]
+        texts = [joined(example.texts) for example in examples]
         self.fingerprints.add(texts)
         numbers = np.array([self._numbers(example) for example in examples], dtype=np.int32).reshape(-1, 3)
         digests = b"".join(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest() for text in texts)
-        lengths = self.count_tokens(texts) if self.count_tokens and texts else []
+        rows_of_texts = [example.texts for example in examples]
+        lengths = self.count_tokens(rows_of_texts) if self.count_tokens and texts else []
         self.parts.append(
             (
                 numbers,

@@ -19,7 +19,7 @@ from feinschliff.config.data import DataConfig
 from feinschliff.data.binary_tables import open_excel, open_parquet
 from feinschliff.data.delimited import open_delimited
 from feinschliff.data.encodings import inner_suffix
-from feinschliff.data.hub_datasets import open_hub_dataset
+from feinschliff.data.hub_datasets import commit_read, open_hub_dataset
 from feinschliff.data.json_files import open_json, open_json_lines
 from feinschliff.data.tables import Row, Table
 from feinschliff.data.text_folders import open_folder, open_plain_text
@@ -134,7 +134,7 @@ class _reading:
             raise DataError("the archive is damaged or incomplete", where=self.name, why=str(error),
                             remedy="get or pack the file again") from error  # fmt: skip
         if isinstance(error, LookupError) and "encoding" in str(error):
-            raise DataError(str(error), where="data.encoding", remedy="utf-8, utf-16, cp1252, latin-1 ...") from error
+            raise DataError(str(error), where="encoding", remedy="utf-8, utf-16, cp1252, latin-1 ...") from error
         if isinstance(error, OSError):
             raise DataError("the file cannot be read", where=self.name, why=error.strerror or str(error),
                             remedy="check its permissions") from error  # fmt: skip
@@ -189,9 +189,20 @@ def open_rows(names: Sequence[str], config: DataConfig) -> Iterator[Row]:
 def sha256_of_sources(names: Sequence[str]) -> dict[str, str]:
     """Each file's name to the SHA-256 of its bytes (a folder: of its files' names and bytes).
 
-    ``hf:`` sets are left out: their revision names them.
+    An ``hf:`` set has the commit that was read, ``commit 0123...``, because a branch moves on; where that cannot be
+    told it is left out.
+
+    Raises:
+        DataError: files that do not exist; an ``hf:`` set that does not either.
+        ResourceError: a wheel or an ``hf:`` set cannot be downloaded.
     """
-    return {source.name: _sha256(source.path) for source in find_sources(names) if source.path is not None}
+    found: dict[str, str] = {}
+    for source in find_sources(names):
+        if source.path is not None:
+            found[source.name] = _sha256(source.path)
+        elif (commit := commit_read(source.name, DataConfig())) is not None:
+            found[source.name] = f"commit {commit}"
+    return found
 
 
 def _sha256(path: Path) -> str:

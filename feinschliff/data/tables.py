@@ -35,6 +35,11 @@ class Table:
     announcements: list[str] = field(default_factory=list)
     """What was found out about the file (encoding, delimiter, header ...)."""
 
+    def announce(self, note: str) -> None:
+        """Say something once: what a reader finds out while it reads, it finds out again whenever it reads again."""
+        if note not in self.announcements:
+            self.announcements.append(note)
+
 
 class FaultList:
     """Collects the faults of one file; the first ones are shown, the others counted."""

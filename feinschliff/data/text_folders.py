@@ -27,11 +27,23 @@ def open_folder(path: Path, name: str, config: DataConfig) -> Table:
                         remedy=f"name a file in it, or {name}/*.csv, or make one subfolder per class")  # fmt: skip
     said = [f"{name}: {len(filled)} folders are the classes, {sum(filled.values()):,} texts"]
     said += [f"{name}: no text in {label}" for label, count in classes.items() if not count]
+    said += _left_out(path, name, list(classes))
     return Table(name, ["text", "label"], lambda: _folder_rows(path, name, list(filled), config), said)
 
 
 def _text_files(folder: Path) -> Iterator[Path]:
     return (file for file in sorted(folder.rglob("*")) if file.is_file() and inner_suffix(file) == ".txt")
+
+
+def _left_out(path: Path, name: str, classes: list[str]) -> Iterator[str]:
+    """Which files are no rows, and why not; one sentence a reason."""
+    beside = [file for file in sorted(path.iterdir()) if file.is_file()]
+    files = [file for label in classes for file in sorted((path / label).rglob("*")) if file.is_file()]
+    others = [file for file in files if inner_suffix(file) != ".txt"]
+    for found, why in ((others, "only .txt files are texts"), (beside, "a file beside the class folders has no class")):
+        if found:
+            example = found[0].relative_to(path).as_posix()
+            yield f"{name}: {len(found):,} files left out (such as {example}): {why}"
 
 
 def _folder_rows(path: Path, name: str, classes: list[str], config: DataConfig) -> Iterator[Row]:

@@ -86,6 +86,7 @@ def write_model_card(result: TuneResult, config: RunConfig, model: ResolvedModel
         baseline=details.verdict.baseline,
         baseline_metrics=result.baselines[details.verdict.baseline],
         difference=result.difference,
+        confidence=details.evaluation.confidence,
         languages=tuple(listed.languages) if listed else (),
         base_revision=model.revision,
         base_weights_sha256=model.weights_sha256,

@@ -94,19 +94,25 @@ def split(config: DataConfig, output_dir: Path, seed: int = 0, overwrite: bool =
     """
     splits = load_splits(config, seed)
     sides = {"train": splits.train, "validation": splits.validation, "test": splits.test}
-    side_of = {example.place: name for name, examples in sides.items() for example in examples}
-    sources = [*config.train, *config.validation, *config.test]
-    tables = open_tables(sources, config)
-    columns = list(dict.fromkeys(name for table in tables for name in table.columns))
-    suffix = output_format(tables[0].name)
+    sources = {"train": config.train, "validation": config.validation, "test": config.test}
+    # By the order of reading: a place is no key where the same file is given twice.
+    side_of = {
+        (name if sources[name] else "train", example.number): name
+        for name, examples in sides.items()
+        for example in examples
+    }
+    tables = {name: open_tables(files, config) for name, files in sources.items() if files}
+    columns = list(dict.fromkeys(name for group in tables.values() for table in group for name in table.columns))
+    suffix = output_format(tables["train"][0].name)
     dropped_path = output_dir / "dropped.csv"
     with ExitStack() as stack:
         writers = {
             name: stack.enter_context(RowWriter(output_dir / f"{name}{suffix}", columns, overwrite)) for name in sides
         }
-        for row in read_tables(tables):
-            if row.place in side_of:
-                writers[side_of[row.place]].write(row.cells)
+        for given, group in tables.items():
+            for number, row in enumerate(read_tables(group)):
+                if (given, number) in side_of:
+                    writers[side_of[given, number]].write(row.cells)
         write_dropped(dropped_path, splits.dropped, overwrite)
     return SplitResult(
         files={name: str(writer.path) for name, writer in writers.items()},

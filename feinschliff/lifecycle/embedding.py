@@ -13,6 +13,7 @@ from feinschliff import registry
 from feinschliff.config.run import RunConfig
 from feinschliff.data.examples import Example, Place
 from feinschliff.data.quality import ModelHooks
+from feinschliff.data.scan import Texts
 from feinschliff.engine.precision import DTYPES, choose
 from feinschliff.lifecycle.baselines import frozen_features
 from feinschliff.lifecycle.observing import Observer, counted
@@ -59,13 +60,10 @@ class FrozenEncoder:
         """What a data check can ask of this model."""
         return ModelHooks(self._lengths, self.max_length_tokens, self._embed)
 
-    def _lengths(self, texts: Sequence[str]) -> Any:
-        encoded = self.task.loaded.tokenizer(list(texts), verbose=False, return_attention_mask=False)
-        return [len(row) for row in encoded["input_ids"]]
+    def _lengths(self, rows: Sequence[Texts]) -> list[int]:
+        sides = [list(side) for side in zip(*rows, strict=True)]  # two sides are tokenised as a pair, as a run does
+        encoded = self.task.loaded.tokenizer(*sides, verbose=False, return_attention_mask=False)
+        return [len(ids) for ids in encoded["input_ids"]]
 
-    def _embed(self, texts: Sequence[str]) -> Floats:
-        split = (tuple(text.split("\n", 1)) if self.task.context.num_texts == 2 else (text,) for text in texts)
-        rows = [Example(tuple(part.strip() for part in parts), (), Place("", 0)) for parts in split]
-        if any(len(row.texts) != self.task.context.num_texts for row in rows):
-            raise ValueError("pairs come joined by a line break")
-        return self.features(rows)
+    def _embed(self, rows: Sequence[Texts]) -> Floats:
+        return self.features([Example(texts, (), Place("", 0)) for texts in rows])

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from feinschliff.config.data import DataConfig
 from feinschliff.config.evaluation import EvaluationConfig
+from feinschliff.data.examples import Example
 from feinschliff.data.load import load_examples
-from feinschliff.errors import DataError, InputError
+from feinschliff.errors import DataError, InputError, RunDirectoryError
 from feinschliff.lifecycle import held_out
 from feinschliff.lifecycle.judge import judge
 from feinschliff.lifecycle.observing import Observer, counted
@@ -18,7 +19,7 @@ from feinschliff.predictor import ModelFacts, Predictor
 from feinschliff.reports.pages import write_report
 from feinschliff.results.data import ColumnsFound
 from feinschliff.results.evaluation import EvaluationResult
-from feinschliff.store.run_directory import RunDirectory, write_json
+from feinschliff.store.run_directory import RunDirectory, read_json, write_json
 
 
 def evaluate(
@@ -27,43 +28,72 @@ def evaluate(
     *,
     text_columns: Sequence[str] = (),
     target: str | None = None,
+    reading: DataConfig | None = None,
     observers: Sequence[Observer] = (),
 ) -> EvaluationResult:
     """Judge a run's model. Without sources, on the rows that the run held out. The run gets a report of it.
 
     Args:
         text_columns, target: of the sources, where they are named otherwise than in the run's own data.
+        reading: encoding, delimiter, header and label separator of the sources, where they are not to be found.
 
     Raises:
-        RunDirectoryError: there is no finished model.
+        RunDirectoryError: there is no finished model, or the run's configuration cannot be read.
         DataError: the file cannot be read, has no labels, or has labels that the model does not know.
     """
     predictor = Predictor(run)
-    facts, notes = predictor.facts, []
+    facts, config = predictor.facts, _asked_of(run)
     if sources:
-        examples, dropped, said = load_examples(
-            list(sources),
-            DataConfig(),
-            columns_of(facts, text_columns, target),
-            known_labels=set(facts.label_names),
-            why="the run was trained with it (for another column: --text COLUMN, --target COLUMN)",
-        )
-        notes += said
-        if dropped:
-            reasons = "; ".join(sorted({row.reason for row in dropped})[:3])
-            notes.append(f"{len(dropped)} rows were left out: {reasons}")
+        reading = reading or DataConfig()
+        columns = columns_of(facts, text_columns, target, reading.label_separator)
+        examples, notes = _labelled(sources, reading, columns, facts)
     else:
-        examples = held_out.read(RunDirectory(run))
-        notes.append("the rows that this run held out")
+        examples, notes = held_out.read(RunDirectory(run)), ["the rows that this run held out"]
     if not examples:
         raise DataError("there are no rows to evaluate on", where=", ".join(sources) or str(run))
     begin = time.perf_counter()
-    scores = predictor.probabilities(examples, counted(observers, "scoring", len(examples)))
+    scored = predictor.score(examples, counted(observers, "scoring", len(examples)))
     seconds = time.perf_counter() - begin
-    config = EvaluationConfig()
+    scores = scored.probabilities
     result = judge(scores, predictor.decide(scores), examples, facts.label_names, facts.metric, config)
-    result = result.model_copy(update={"rows_per_second": len(examples) / max(seconds, 1e-9), "notes": notes})
-    return _reported(result, run, sources)
+    found = {"rows_per_second": len(examples) / max(seconds, 1e-9), "notes": [*notes, *scored.notes]}
+    return _reported(result.model_copy(update=found), run, sources)
+
+
+def _asked_of(run: Path) -> EvaluationConfig:
+    """How the run itself is judged; a model folder without its run is judged by the defaults.
+
+    Raises:
+        RunDirectoryError: the run's configuration is missing or damaged.
+    """
+    directory = RunDirectory(run)
+    if not directory.state.exists():  # a mere model folder: its config.json is that of transformers
+        return EvaluationConfig()
+    try:
+        return EvaluationConfig.model_validate(read_json(directory.config)["evaluation"])
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise RunDirectoryError(
+            f"{directory.config} does not say how the run is judged",
+            why=str(error),
+            remedy=f"evaluate its model alone, by the defaults: {directory.model}",
+        ) from error
+
+
+def _labelled(
+    sources: Sequence[str], reading: DataConfig, columns: ColumnsFound, facts: ModelFacts
+) -> tuple[list[Example], list[str]]:
+    """The rows of the sources, and what is worth knowing of them."""
+    examples, dropped, notes = load_examples(
+        list(sources),
+        reading,
+        columns,
+        known_labels=set(facts.label_names),
+        why="the run was trained with it (for another column: --text COLUMN, --target COLUMN)",
+    )
+    if dropped:
+        reasons = "; ".join(sorted({row.reason for row in dropped})[:3])
+        notes = [*notes, f"{len(dropped)} rows were left out: {reasons}"]
+    return examples, notes
 
 
 def _reported(result: EvaluationResult, run: Path, sources: Sequence[str]) -> EvaluationResult:
@@ -83,11 +113,17 @@ def _reported(result: EvaluationResult, run: Path, sources: Sequence[str]) -> Ev
     return result
 
 
-def columns_of(facts: ModelFacts, text_columns: Sequence[str] = (), target: str | None = None) -> ColumnsFound:
+def columns_of(
+    facts: ModelFacts,
+    text_columns: Sequence[str] = (),
+    target: str | None = None,
+    label_separator: str | None = None,
+) -> ColumnsFound:
     """The columns a run was trained with, or those named instead.
 
     Raises:
-        DataError: one text column is named for pairs, or two for single texts.
+        DataError: one text column is named for pairs, or two for single texts; or labels are to be separated, but the
+            model gives each row one.
     """
     if text_columns and len(text_columns) != facts.num_texts:
         raise DataError(
@@ -95,9 +131,15 @@ def columns_of(facts: ModelFacts, text_columns: Sequence[str] = (), target: str 
             where="--text",
             remedy=f"name {facts.num_texts}: its own were {', '.join(facts.text_columns)}",
         )
+    if label_separator and not facts.multi_label:
+        raise DataError(
+            f"{label_separator!r} between labels for a model that gives each row one label",
+            where="--label-separator",
+            remedy="leave it out: a cell is one label",
+        )
     return ColumnsFound(
         text=list(text_columns or facts.text_columns),
         target=target or facts.target_column,
-        label_separator=facts.label_separator,
+        label_separator=label_separator or facts.label_separator,
         kind="multi_label" if facts.multi_label else "single_label",
     )

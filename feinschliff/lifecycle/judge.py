@@ -60,6 +60,7 @@ def judge(
         rows=len(examples),
         metric=metric,
         metrics=metrics,
+        confidence=config.confidence,
         labels=list(label_names),
         confusion=None if multi_label else confusion_matrix(references, decisions, len(label_names)).tolist(),
         classes=per_class(references, decisions, list(label_names), config.confidence),

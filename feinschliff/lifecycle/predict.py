@@ -11,9 +11,10 @@ import numpy as np
 from feinschliff.config.data import DataConfig
 from feinschliff.data.examples import Example, Place
 from feinschliff.data.load import load_examples
+from feinschliff.engine.events import Announced
 from feinschliff.errors import DataError
 from feinschliff.lifecycle.evaluate import columns_of
-from feinschliff.lifecycle.observing import Observer, counted
+from feinschliff.lifecycle.observing import Observer, counted, tell
 from feinschliff.predictor import Predictor
 from feinschliff.results.prediction import PredictionResult
 
@@ -27,12 +28,15 @@ def predict(
     sources: Sequence[str] = (),
     *,
     text_columns: Sequence[str] = (),
+    reading: DataConfig | None = None,
     observers: Sequence[Observer] = (),
 ) -> list[PredictionResult]:
     """One result a text (for pairs: two texts, or one with a tab between the two), or a row of the sources.
 
     Args:
         text_columns: of the sources, where they are named otherwise than in the run's own data.
+        reading: encoding, delimiter and header of the sources, where they are not to be found.
+        observers: told how far it is, and how many rows were cut.
 
     Raises:
         RunDirectoryError: there is no finished model.
@@ -43,7 +47,7 @@ def predict(
         columns = columns_of(predictor.facts, text_columns).model_copy(update={"target": None})
         examples, dropped, _ = load_examples(
             list(sources),
-            DataConfig(),
+            reading or DataConfig(),
             columns,
             needs_labels=False,
             why="the run was trained with it (for another column: --text COLUMN)",
@@ -58,8 +62,10 @@ def predict(
             )
     else:
         examples = _examples(list(texts or ()), predictor.facts.num_texts)
-    scores = predictor.probabilities(examples, counted(observers, "scoring", len(examples)))
-    decisions = predictor.decide(scores)
+    scored = predictor.score(examples, counted(observers, "scoring", len(examples)))
+    for note in scored.notes:
+        tell(observers, Announced(note))
+    scores, decisions = scored.probabilities, predictor.decide(scored.probabilities)
     return [_result(example, scores[i], decisions[i], predictor) for i, example in enumerate(examples)]
 
 

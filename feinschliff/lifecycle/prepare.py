@@ -23,9 +23,10 @@ from feinschliff.engine.optimizers import GroupedAdamW
 from feinschliff.engine.precision import DTYPES, MasterWeights, Precision, choose
 from feinschliff.engine.scoring import mean_loss, probabilities
 from feinschliff.engine.step import Learner
-from feinschliff.errors import DataError
+from feinschliff.errors import ConfigError, DataError
 from feinschliff.models.live_embedding import LiveEmbedding, live_ids
 from feinschliff.models.sources import ResolvedModel
+from feinschliff.results.classification import DECIDING_METRICS
 from feinschliff.tasks._task import EncodedSet, Floats, TaskContext
 
 HEAD_ROWS_PER_CLASS = 10
@@ -89,10 +90,24 @@ def task_of(config: RunConfig, splits: Splits) -> Any:
 
 
 def deciding_metric(config: RunConfig, splits: Splits) -> tuple[str, str]:
-    """The metric that decides, and why: accuracy; macro F1 of very uneven classes; micro F1 of several labels."""
+    """The metric that decides, and why: accuracy; macro F1 of very uneven classes; micro F1 of several labels.
+
+    Raises:
+        ConfigError: there is no such metric for these rows, or one that cannot decide.
+    """
+    multi_label = splits.columns.kind == "multi_label"
     if config.evaluation.metric:
+        known = DECIDING_METRICS[multi_label]
+        if config.evaluation.metric not in known:
+            kind = "several labels" if multi_label else "one label"
+            raise ConfigError(
+                f"{config.evaluation.metric!r} cannot decide over rows with {kind}",
+                where="evaluation.metric",
+                why="only metrics of which more is better, known for such rows",
+                remedy=f"one of: {', '.join(known)}",
+            )
         return config.evaluation.metric, "as asked"
-    if splits.columns.kind == "multi_label":
+    if multi_label:
         return "micro_f1", "rows carry several labels"
     counts: dict[str, int] = {}
     for example in splits.train:

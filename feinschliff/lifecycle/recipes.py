@@ -83,10 +83,13 @@ def given_fields(origins: Sequence[Origin]) -> set[str]:
 
 
 def usable(recipes: Sequence[Recipe], config: RunConfig, given: set[str]) -> list[Recipe]:
-    """The recipes that respect what the person asked for: a method that was named is the only one.
+    """The recipes that respect what the person asked for: a method that was named is the only one, epochs are theirs.
 
     Adversarial steps leave those that train the embeddings, at twice the cost.
     """
+    if "training.epochs" in given:
+        asked_epochs = {"epochs": config.training.epochs}
+        recipes = [replace(recipe, training={**recipe.training, **asked_epochs}) for recipe in recipes]
     if config.training.adversarial_epsilon:
         able = [r for r in recipes if registry.says("method", str(r.method["type"]), "TRAINS_EMBEDDINGS")]
         recipes = [replace(recipe, forwards_per_row=2 * recipe.forwards_per_row) for recipe in able]

@@ -1,6 +1,7 @@
 """The verb ``train``: one run, from configuration to model folder; killed at any moment, it resumes to the same bits.
 
-Written in this order: config, held-out rows, checkpoints, best weights, model folder, ``training.json``. Each is
+Written in this order: config, held-out rows, checkpoints, best weights, model folder, ``training.json``, and the config
+again with what was found for what it left open. Each is
 written atomically, so the next start of the same command does what is left.
 """
 
@@ -24,7 +25,7 @@ from feinschliff.errors import Interrupted, RunDirectoryError
 from feinschliff.lifecycle import finish, held_out, interrupts
 from feinschliff.lifecycle.cards import write_training_card
 from feinschliff.lifecycle.observing import Observer, tell
-from feinschliff.lifecycle.prepare import Prepared, prepare
+from feinschliff.lifecycle.prepare import Prepared, deciding_metric, prepare
 from feinschliff.models.sources import ResolvedModel, resolve_model
 from feinschliff.results.comparison import Origin
 from feinschliff.results.training import Forecast, TrainingResult
@@ -74,6 +75,7 @@ def train(config: RunConfig, origins: list[Origin], *, observers: Sequence[Obser
         else:
             splits, model = read_inputs(config, context)
             result = run(config, splits, model, context)
+            keep_resolved(directory, config, origins, result)
         index.finish_run(directory, "finished", {"metric": result.metric, "value": result.best_metric})
         return result
 
@@ -83,10 +85,12 @@ def read_inputs(config: RunConfig, context: RunContext) -> tuple[Splits, Resolve
 
     Raises:
         DataError, ModelError: files or model cannot be used.
+        ConfigError: the metric asked for does not fit the rows.
     """
     splits = load_splits(config.data, config.seed)
     for message in splits.announcements:
         context.announce(message)
+    deciding_metric(config, splits)  # a wrong one is refused before anything is downloaded
     held_out.write(context.directory, splits)
     model = resolve_model(config.model.source)
     for message in model.announcements:
@@ -121,7 +125,8 @@ def claim(directory: RunDirectory, config: RunConfig, origins: list[Origin]) -> 
         RunDirectoryError: it holds the work of another configuration; every differing field is named.
     """
     if directory.config.exists():
-        before, now = read_json(directory.config), config.model_dump(mode="json")
+        asked = directory.asked if directory.asked.exists() else directory.config
+        before, now = read_json(asked), config.model_dump(mode="json")
         different = list(_differences(before, now))
         if not different:
             return
@@ -133,7 +138,28 @@ def claim(directory: RunDirectory, config: RunConfig, origins: list[Origin]) -> 
                 remedy="choose another --output-dir, or give the same options to resume",
             )
         directory.clear()
+    write_json(directory.asked, config.model_dump(mode="json"))
     write_resolved(directory, config, origins)
+
+
+def keep_resolved(
+    directory: RunDirectory, config: RunConfig, origins: Sequence[Origin], result: TrainingResult
+) -> None:
+    """Write the configuration that was run, with what was measured or inherited in the place of what was left open.
+
+    What was asked for stays in ``asked.json``: a start of the same command is known by it.
+    """
+    found: dict[str, tuple[Any, str]] = {}
+    if config.training.learning_rate is None:
+        found["learning_rate"] = (result.learning_rate, f"default of method {config.method.type}")
+    if config.training.precision == "auto":
+        found["precision"] = (result.precision, "measured on this machine")
+    changes = {name: value for name, (value, _) in found.items()}
+    resolved = config.model_copy(update={"training": config.training.model_copy(update=changes)})
+    said = {
+        f"training.{name}": Origin(field=f"training.{name}", value=str(v), origin=o) for name, (v, o) in found.items()
+    }
+    write_resolved(directory, resolved, [said.get(origin.field, origin) for origin in origins])
 
 
 def _differences(before: Any, now: Any, name: str = "") -> Iterator[str]:
@@ -244,6 +270,7 @@ def _result(
         trained_parameters=sum(master.numel() for master in learner.masters.masters),
         all_parameters=finish.count_parameters(prepared.network),
         precision=prepared.precision,
+        learning_rate=learner.optimizer.learning_rate,
         metric=prepared.metric,
         best_metric=state.best_metric,
         best_step=state.best_step,

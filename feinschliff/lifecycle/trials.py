@@ -30,6 +30,8 @@ from feinschliff.store.run_directory import RunDirectory, read_json, write_json
 TRIAL_SHARE = 0.35
 """Share of what is left of the budget that is spent on choosing."""
 TRIAL_EPOCHS = 2.0
+FULL_SHARE = 0.9
+"""All recipes are trained in full where that takes at most this share of what is left."""
 FEWEST_ROWS = 256
 """Trials on fewer rows order recipes by chance."""
 FEWEST_EVALUATIONS = 3
@@ -71,6 +73,18 @@ class Decision:
     trials: list[CandidateTrial]
 
 
+def forecast(search: Search, recipes: Sequence[Recipe], seconds_to_load: float) -> float:
+    """Seconds that choosing and training will take, as :func:`choose_and_train` goes about it."""
+    rows, per_forward = len(search.splits.train), search.seconds_per_forward
+    whole = sum(recipe.forwards for recipe in recipes) * rows * per_forward
+    one_epoch = max(recipe.forwards_once + recipe.forwards_per_row for recipe in recipes) * rows * per_forward
+    if len(recipes) == 1:
+        return min(whole, max(search.seconds_left, one_epoch)) + seconds_to_load
+    if whole <= FULL_SHARE * search.seconds_left:
+        return whole + len(recipes) * seconds_to_load
+    return max(search.seconds_left, one_epoch + (len(recipes) + 1) * seconds_to_load)
+
+
 def choose_and_train(search: Search, recipes: Sequence[Recipe]) -> Choice:
     """Train the best recipe into the run's directory."""
     earlier = _earlier_decision(search, recipes)
@@ -81,7 +95,7 @@ def choose_and_train(search: Search, recipes: Sequence[Recipe]) -> Choice:
     whole = sum(costs.values())
     if len(recipes) == 1:
         return _train_on_all(search, recipes[0], [], search.seconds_left)
-    if whole <= 0.9 * search.seconds_left:
+    if whole <= FULL_SHARE * search.seconds_left:
         search.context.announce(f"{len(recipes)} recipes are trained in full: forecast {whole:.0f} s together")
         return _all_in_full(search, recipes)
     return _small_then_full(search, recipes)
@@ -154,7 +168,9 @@ def _trained(search: Search, decision: Decision, seconds: float) -> Choice:
     """Train as decided, or read the result where an earlier start already finished it."""
     directory = search.context.directory
     often = max(1, math.ceil(FEWEST_EVALUATIONS / decision.epochs))
-    recipe = replace(decision.recipe, training={**decision.recipe.training, "evaluations_per_epoch": often})
+    patience = search.config.training.early_stopping_patience
+    changes = {"evaluations_per_epoch": often, "early_stopping_patience": patience and patience * often}
+    recipe = replace(decision.recipe, training={**decision.recipe.training, **changes})
     config = configured(search.config, recipe, search.given, search.config.output_dir, decision.epochs)
     if directory.training.exists() and directory.model.exists():
         result = TrainingResult.model_validate(read_json(directory.training))

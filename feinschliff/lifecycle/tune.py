@@ -27,8 +27,8 @@ from feinschliff.lifecycle.judge import judge, references_of
 from feinschliff.lifecycle.observing import Observer, counted
 from feinschliff.lifecycle.prepare import deciding_metric
 from feinschliff.lifecycle.recipes import candidates, given_fields, origins_of, usable
-from feinschliff.lifecycle.train import RunContext, claim, read_inputs, recorded
-from feinschliff.lifecycle.trials import Choice, Search, choose_and_train
+from feinschliff.lifecycle.train import RunContext, claim, keep_resolved, read_inputs, recorded
+from feinschliff.lifecycle.trials import Choice, Search, choose_and_train, forecast
 from feinschliff.models.sources import ResolvedModel
 from feinschliff.predictor import Predictor
 from feinschliff.reports.pages import write_report
@@ -40,6 +40,8 @@ from feinschliff.store import index
 from feinschliff.store.run_directory import RunDirectory, read_json, write_json
 
 DEFAULT_BUDGET_SECONDS = 600.0
+JUDGING_FORWARDS = 3
+"""Passes over a test row: by the tuned model, by its rivals, and something to spare."""
 PROBE_ROWS = 20_000
 """The probe is fitted on at most so many training rows; more change a linear model little."""
 
@@ -106,7 +108,9 @@ def _note_finished(directory: RunDirectory, result: TuneResult) -> None:
 def _tune(inputs: Inputs) -> TuneResult:
     """Look at the data with the frozen model, choose, train, judge."""
     config, splits, context = inputs.config, inputs.splits, inputs.context
+    clock = time.perf_counter()
     frozen = FrozenEncoder(config, inputs.model, max(1, len(splits.columns.text)), context.observers)
+    seconds_to_load = time.perf_counter() - clock
     clock = time.perf_counter()
     rivals = _baselines(inputs, frozen)
     probe_rows = min(len(splits.train), PROBE_ROWS)
@@ -114,6 +118,7 @@ def _tune(inputs: Inputs) -> TuneResult:
     data = _data_report(inputs, frozen)
     trials = [_probe_trial(rivals, inputs, frozen, time.perf_counter() - clock)]
     num_layers = frozen.num_layers
+    judging = JUDGING_FORWARDS * seconds_per_forward * len(splits.test) + seconds_to_load
     search = Search(
         config,
         given_fields(inputs.origins),
@@ -121,12 +126,14 @@ def _tune(inputs: Inputs) -> TuneResult:
         inputs.model,
         context,
         seconds_per_forward,
-        inputs.budget_seconds - (time.perf_counter() - inputs.begin) - seconds_per_forward * 3 * len(splits.test),
+        inputs.budget_seconds - (time.perf_counter() - inputs.begin) - judging,
     )
-    forecast = time.perf_counter() - inputs.begin + max(search.seconds_left, 0.0)
-    choice = choose_and_train(search, usable(candidates(num_layers), config, search.given))
+    recipes = usable(candidates(num_layers), config, search.given)
+    said = time.perf_counter() - inputs.begin + forecast(search, recipes, seconds_to_load) + judging
+    context.announce(f"forecast: {said:.0f} s from start to verdict")
+    choice = choose_and_train(search, recipes)
     choice.trials[:0] = trials
-    return _judged(inputs, frozen, rivals, data, choice, min(forecast, inputs.budget_seconds))
+    return _judged(inputs, frozen, rivals, data, choice, said)
 
 
 @dataclass(slots=True)
@@ -232,6 +239,7 @@ def _judged(
         model=str(directory.model),
         details=_details(inputs, judged, data, choice, forecast, seconds),
     )
+    keep_resolved(directory, choice.config, result.details.origins, choice.training)
     write_model_card(result, choice.config, inputs.model)
     return result
 
@@ -241,9 +249,12 @@ def _look_at_test(inputs: Inputs, frozen: FrozenEncoder, rivals: Rivals) -> Judg
     config, splits = inputs.config, inputs.splits
     predictor = Predictor(inputs.context.directory.path)
     metric, names = predictor.facts.metric, splits.label_names
-    scores = predictor.probabilities(splits.test, counted(inputs.context.observers, "scoring", len(splits.test)))
-    decisions = predictor.decide(scores)
-    evaluation = judge(scores, decisions, splits.test, names, metric, config.evaluation)
+    scored = predictor.score(splits.test, counted(inputs.context.observers, "scoring", len(splits.test)))
+    decisions = predictor.decide(scored.probabilities)
+    evaluation = judge(scored.probabilities, decisions, splits.test, names, metric, config.evaluation)
+    evaluation = evaluation.model_copy(update={"notes": [f"test rows: {note}" for note in scored.notes]})
+    for note in evaluation.notes:
+        inputs.context.announce(note)
     judged = {rival.name: _judge_baseline(inputs, frozen, rival, splits.test) for rival in rivals.fitted}
     strongest = max(judged, key=lambda name: judged[name][1].metrics[metric].value)
     evidence = compare_predictions(

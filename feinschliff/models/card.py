@@ -44,6 +44,8 @@ class CardFacts:
     """Its metrics on the same rows."""
     difference: Difference | None = None
     """Tuned minus baseline, deciding metric."""
+    confidence: float | None = None
+    """Coverage of every interval here; None: the card does not state it."""
     languages: Sequence[str] = ()
     base_revision: str | None = None
     base_weights_sha256: str = ""
@@ -98,12 +100,13 @@ def front_matter(facts: CardFacts) -> dict[str, Any]:
 
 
 def _index_entry(facts: CardFacts) -> dict[str, Any]:
+    coverage = {} if facts.confidence is None else {"confidence": facts.confidence}
     metrics = [
         {
             "type": name,
             "name": name,
             "value": round(measure.value, 6),
-            "args": {"low": measure.low, "high": measure.high},
+            "args": {"low": measure.low, "high": measure.high, **coverage},
         }
         for name, measure in facts.metrics.items()
     ]
@@ -115,7 +118,8 @@ def _index_entry(facts: CardFacts) -> dict[str, Any]:
 def _figures(facts: CardFacts) -> str:
     if not facts.metrics:
         return ""
-    lines = [f"## Figures\n\nOn {facts.test_rows:,} held-out rows, with 95% intervals.\n"]
+    coverage = "" if facts.confidence is None else f"{100 * facts.confidence:.10g}% "
+    lines = [f"## Figures\n\nOn {facts.test_rows:,} held-out rows, with {coverage}intervals.\n"]
     with_baseline = bool(facts.baseline_metrics)
     lines.append("| metric | this model |" + (f" {_cell(facts.baseline)} |" if with_baseline else ""))
     lines.append("|---|---|" + ("---|" if with_baseline else ""))

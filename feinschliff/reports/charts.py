@@ -88,7 +88,7 @@ def line_chart(
     return _svg(parts, description)
 
 
-def reliability_diagram(calibration: Calibration, confidence: float = 0.95) -> Markup:
+def reliability_diagram(calibration: Calibration, confidence: float) -> Markup:
     """Share right against predicted probability, with Wilson's interval per bin, over a strip of row counts."""
     plot_height, strip_height = 240.0, 54.0
     height = plot_height + strip_height + _BOTTOM

@@ -58,7 +58,7 @@ def _context(result: Reportable) -> dict[str, Any]:
         "contents": _contents(page),
         "forecast": views.forecast(page),
         "announcements": views.announcements(page),
-        "coverage": f"{100 * (page.evaluation.confidence if page.evaluation else 0.95):.10g}%",
+        "coverage": f"{100 * page.evaluation.confidence:.10g}%" if page.evaluation else "",
         "version": feinschliff.__version__,
     }
 

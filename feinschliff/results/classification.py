@@ -30,6 +30,8 @@ BoolArray = NDArray[np.bool_]
 
 SINGLE_LABEL_METRICS = ("accuracy", "macro_f1", "weighted_f1", "balanced_accuracy", "mcc")
 MULTI_LABEL_METRICS = ("micro_f1", "macro_f1", "subset_accuracy", "hamming_loss")
+DECIDING_METRICS = {False: SINGLE_LABEL_METRICS, True: ("micro_f1", "macro_f1", "subset_accuracy")}
+"""By whether rows carry several labels: those of which more is better."""
 _MAX_DRAWN_CELLS = 4_000_000
 """Counts drawn at once; bounds the memory of a bootstrap to some tens of megabytes."""
 

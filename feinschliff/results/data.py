@@ -16,6 +16,7 @@ class RowRef(Result):
 
     file: str
     line: int
+    """The row's line; its number where rows are no lines (parquet, Excel, `hf:`, a json array with shared lines)."""
     text: str = ""
     """The first characters of the row's text."""
     note: str = ""
@@ -117,4 +118,4 @@ class DataReport(Result):
     findings: list[Finding] = Field(default_factory=list)
     seconds: float = 0.0
     sha256: dict[str, str] = Field(default_factory=dict)
-    """File -> hash of its bytes."""
+    """File -> hash of its bytes; a data set of the Hub -> `commit` and the commit that was read."""

@@ -56,7 +56,7 @@ class EvaluationResult(Result):
     metric: str
     """Name of the deciding metric, a key of `metrics`."""
     metrics: dict[str, Measure]
-    confidence: float = 0.95
+    confidence: float
     """Coverage of every interval in this result."""
     labels: list[str] = Field(default_factory=list)
     confusion: list[list[int]] | None = None

@@ -40,6 +40,8 @@ class TrainingResult(Result):
     trained_parameters: int
     all_parameters: int
     precision: str
+    learning_rate: float | None = None
+    """The peak rate that was used."""
     metric: str
     """Name of the validation metric."""
     best_metric: float | None

@@ -22,6 +22,7 @@ class RunDirectory:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
+        self.asked = self.path / "asked.json"
         self.config = self.path / "config.json"
         self.origins = self.path / "origins.json"
         self.splits = self.path / "held_out.jsonl"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.walk import assert_no_traceback, call, contents, rows, table
+from tests.acceptance.walk import Refusal, assert_no_traceback, assert_refused, call, contents, rows, table
 
 Train = Callable[..., list[str]]
 Capture = pytest.CaptureFixture[str]
@@ -39,6 +39,69 @@ def test_evaluate_a_mere_model_folder_writes_nothing_into_it(desk: Path, finishe
     outcome = call(capsys, "evaluate", "model", "test.csv", "--json")
     assert (outcome.code, outcome.document["report"]) == (0, None)
     assert contents(desk / "model") == before
+
+
+def test_a_run_is_judged_as_it_was_asked(desk: Path, good: Path, train: Train, capsys: Capture) -> None:
+    asked = ["--evaluation.confidence", "0.8", "--evaluation.worst-examples", "1", "--training.learning-rate", "1e-9"]
+    assert call(capsys, *train("good.csv"), "--data.test-fraction", "0.5", *asked).code == 0
+    judged = call(capsys, "evaluate", "runs/new", "--json").document
+    assert judged["confidence"] == 0.8
+    assert len(judged["worst"]) <= 1
+    assert "80% interval" in call(capsys, "evaluate", "runs/new").out
+    report = (desk / "runs" / "new" / "evaluations" / "held-out" / "report.md").read_text(encoding="utf-8")
+    assert "| metric | value | 80% interval |" in report
+    alone = call(capsys, "evaluate", "runs/new/model", "good.csv", "--json").document
+    assert alone["confidence"] == 0.95
+    wide, narrow = (one["metrics"]["accuracy"] for one in (
+        call(capsys, "evaluate", run, "good.csv", "--json").document for run in ("runs/new/model", "runs/new")
+    ))  # fmt: skip
+    assert narrow["high"] - narrow["low"] < wide["high"] - wide["low"]
+    (desk / "runs" / "new" / "config.json").write_text("{}", encoding="utf-8")
+    assert_refused(
+        call(capsys, "evaluate", "runs/new", "--json"),
+        Refusal("runs/new/config.json does not say how the run is judged", remedy="runs/new/model"),
+    )
+
+
+def test_rows_longer_than_the_limit_are_counted(desk: Path, finished: Path, capsys: Capture) -> None:
+    long = [("lost parcel " * 200, "delivery"), ("refund money " * 200, "refund")]
+    (desk / "rows.csv").write_text(table([*rows(20, seed=2), *long]), encoding="utf-8")
+    said = "2 of 22 rows were longer than 128 tokens and cut"
+    assert said in call(capsys, "evaluate", "runs/finished", "rows.csv", "--json").document["notes"]
+    assert said in call(capsys, "evaluate", "runs/finished", "rows.csv").out
+    report = finished / "evaluations" / "rows.csv" / "report.md"
+    assert said in report.read_text(encoding="utf-8")
+    answered = call(capsys, "predict", "runs/finished", "--file", "rows.csv", "--json")
+    assert len(answered.document) == 22
+    assert said in answered.err
+    one = call(capsys, "predict", "runs/finished", "lost parcel", "lost parcel " * 200)
+    assert "1 of 2 rows was longer than 128 tokens and cut" in one.err
+    assert "longer" not in call(capsys, "predict", "runs/finished", "lost parcel").err
+
+
+def test_a_file_is_read_as_told(desk: Path, finished: Path, capsys: Capture) -> None:
+    evaluate, predict = ("evaluate", "runs/finished"), ("predict", "runs/finished", "--file")
+    good = table(rows(30, seed=2))
+    (desk / "mixed.csv").write_bytes(good.encode() + "größe,delivery\n".encode() + b"lost \xff\xfe\x80,delivery\n")
+    (desk / "hash.csv").write_text(good.replace(",", "#"), encoding="utf-8")
+    advice = Refusal("bytes that are not utf-8", "mixed.csv:33", remedy="--encoding cp1252")
+    for verb in (evaluate, predict):
+        assert_refused(call(capsys, *verb, "mixed.csv", "--json"), advice)
+        for name, option in (("mixed.csv", ("--encoding", "cp1252")), ("hash.csv", ("--delimiter", "#"))):
+            told = call(capsys, *verb, name, *option, "--json")
+            assert told.code == 0, told.err
+            assert verb == evaluate or not any("#" in answer["text"] for answer in told.document)
+        unknown = Refusal("unknown encoding: nonsense", "encoding", remedy="cp1252")
+        assert_refused(call(capsys, *verb, "mixed.csv", "--encoding", "nonsense", "--json"), unknown)
+    (desk / "texts.csv").write_text("text\nlost parcel\n", encoding="utf-8")
+    for option, count in (("--header", 1), ("--no-header", 2)):
+        assert len(call(capsys, *predict, "texts.csv", option, "--json").document) == count
+    assert_refused(call(capsys, *evaluate, "hash.csv", "--json"), Refusal("no column 'text'", "hash.csv"))
+    named = ("--no-header", "--text", "column_1", "--target", "column_2", "--json")
+    assert_refused(call(capsys, *evaluate, "hash.csv", "--delimiter", "#", *named), Refusal("unknown label 'label'"))
+    separated = Refusal("'|' between labels for a model that gives each row one label", "--label-separator")
+    (desk / "good.csv").write_text(good, encoding="utf-8")
+    assert_refused(call(capsys, *evaluate, "good.csv", "--label-separator", "|", "--json"), separated)
 
 
 def test_predict_by_argument_file_and_pipe(

@@ -141,6 +141,17 @@ def test_a_label_in_only_one_split(desk: Path, good: Path, train: Train, capsys:
     assert "unknown_label" in {finding["kind"] for finding in checked.document["findings"]}
 
 
+def test_a_validation_file_that_is_the_test_file(desk: Path, good: Path, train: Train, capsys: Capture) -> None:
+    for name in ("dev.csv", "test.csv"):
+        (desk / name).write_text(table(rows(20, seed=1)), encoding="utf-8")
+    given = ("--validation", "dev.csv", "--test", "test.csv")
+    expected = Refusal("the validation file repeats the test file", "dev.csv", "test.csv", "leave --validation out")
+    assert_refused(call(capsys, *train("good.csv"), *given), expected)
+    checked = call(capsys, "data", "check", "good.csv", *given, "--model", "none", "--json")
+    found = [finding["message"] for finding in checked.document["findings"] if finding["kind"] == "overlap"]
+    assert "20 validation rows stand in the test file too, exactly or nearly" in found
+
+
 def test_a_label_that_a_finished_run_does_not_know(desk: Path, finished: Path, capsys: Capture) -> None:
     (desk / "test.csv").write_text(table(rows(20, seed=1)) + "something new,alien\n", encoding="utf-8")
     expected = Refusal("unknown label 'alien'", "test.csv:22", "the run does not know it", "correct it")
@@ -162,7 +173,11 @@ GOES_ON: dict[str, tuple[bytes, str, dict[str, int]]] = {
     ),
     "utf-16": (GOOD.encode("utf-16"), "data.csv: encoding utf-16", {}),
     "utf-16 without a mark": (GOOD.encode("utf-16-le"), "data.csv: encoding utf-16-le", {}),
-    "byte order mark": (b"\xef\xbb\xbf" + GOOD.encode(), "text column 'text'", {}),
+    "byte order mark": (
+        b"\xef\xbb\xbf" + GOOD.encode(),
+        "data.csv: encoding utf-8-sig, delimiter comma, header text, label",
+        {},
+    ),
     "windows-1252": (GOOD.replace("parcel", "Päckchen").encode("cp1252"), "data.csv: encoding cp1252", {}),
 }
 

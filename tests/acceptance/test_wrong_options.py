@@ -49,6 +49,18 @@ CASES: dict[str, tuple[list[str], list[Refusal]]] = {
         ["train", "good.csv", "--target", "lable"],
         [Refusal("no column 'lable'", "--target", remedy="did you mean --target label?")],
     ),
+    "a metric that does not exist": (
+        ["train", "good.csv", "--evaluation.metric", "nonsense"],
+        [Refusal("'nonsense' cannot decide", "evaluation.metric", remedy="accuracy, macro_f1")],
+    ),
+    "a metric of several labels": (
+        ["tune", "good.csv", "--evaluation.metric", "micro_f1"],
+        [Refusal("'micro_f1' cannot decide over rows with one label", "evaluation.metric", remedy="accuracy")],
+    ),
+    "a metric of which less is better": (
+        ["tune", "good.csv", "--evaluation.metric", "hamming_loss"],
+        [Refusal("'hamming_loss' cannot decide", "evaluation.metric", "more is better", "accuracy")],
+    ),
     "no such run": (["evaluate", "runs/none"], [Refusal("there is no run runs/none", remedy="runs list")]),
     "nothing to predict": (
         ["predict", "runs/finished"],

@@ -121,7 +121,7 @@ def test_a_fault_of_ours_is_written_to_a_log_not_to_the_screen(
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     fail_with(ZeroDivisionError("division by zero"))
-    assert main(["runs", "list"]) == 1
+    assert main(["runs", "list"]) == 3
     shown = capsys.readouterr().err
     assert "unexpected ZeroDivisionError: division by zero" in shown
     assert "please report it" in shown

@@ -13,7 +13,7 @@ import pytest
 
 from feinschliff.config.data import DataConfig
 from feinschliff.data import hub_datasets
-from feinschliff.data.sources import open_rows
+from feinschliff.data.sources import open_rows, sha256_of_sources
 from feinschliff.errors import DataError, ResourceError
 from tests.data.dataset_stub import COMMIT, NAME, serve
 
@@ -24,21 +24,22 @@ FILES = {
 CODE = """
 import json, sys
 from feinschliff.config.data import DataConfig
-from feinschliff.data.sources import open_rows
+from feinschliff.data.sources import open_rows, sha256_of_sources
 from feinschliff.errors import FeinschliffError
 try:
     rows = open_rows([sys.argv[1]], DataConfig())
-    print(json.dumps([[dict(row.cells), row.place.file, row.place.line] for row in rows]))
+    found = [[dict(row.cells), row.place.file, row.place.line] for row in rows]
+    print(json.dumps(sha256_of_sources([sys.argv[1]]) if sys.argv[2:] else found))
 except FeinschliffError as error:
     print(json.dumps([type(error).__name__, str(error)]))
 """
 
 
-def read(spec: str, endpoint: str, home: Path, **environment: str) -> list[object]:
+def read(spec: str, endpoint: str, home: Path, *arguments: str, **environment: str) -> list[object]:
     """Read in a process of its own: the client takes ``HF_ENDPOINT`` when it is imported."""
     environment = {**os.environ, "HF_HOME": str(home), "HF_ENDPOINT": endpoint, "HF_HUB_DISABLE_XET": "1"} | environment
     done = subprocess.run(
-        [sys.executable, "-c", CODE, spec], capture_output=True, text=True, check=True, env=environment
+        [sys.executable, "-c", CODE, spec, *arguments], capture_output=True, text=True, check=True, env=environment
     )
     answer: list[object] = json.loads(done.stdout.splitlines()[-1])
     return answer
@@ -56,8 +57,25 @@ def test_splits_revisions_and_the_cache(tmp_path: Path) -> None:
         kind, message = read(f"hf:{NAME}:nothing", endpoint, tmp_path)
         assert (kind, "nothing" in str(message)) == ("DataError", True)
         assert read("hf:owner/absent", endpoint, tmp_path)[0] == "DataError"
+        commits = read(f"hf:{NAME}", endpoint, tmp_path, "hash")
+        assert commits == {f"hf:{NAME}": f"commit {COMMIT}"}, "a report names what was read, pinned or not"
     rows = read(f"hf:{NAME}", endpoint, tmp_path, FEINSCHLIFF_OFFLINE="1")
     assert len(rows) == 2, "what was loaded once needs no network"
+
+
+def test_the_commit_is_that_of_the_last_opening(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    commits = iter(["a" * 40, "b" * 40])
+
+    def load(*_: object) -> datasets.Dataset:
+        folder = tmp_path / next(commits)
+        folder.mkdir()
+        return datasets.Dataset.from_dict({"text": ["a"]}).map(lambda row: row, cache_file_name=str(folder / "x.arrow"))
+
+    monkeypatch.setattr(hub_datasets, "_load", load)
+    for commit in ("a" * 40, "b" * 40):
+        open_rows(["hf:some/moving"], DataConfig())
+        for _ in range(2):  # asks nothing anew: what a branch holds by now is not what was read
+            assert sha256_of_sources(["hf:some/moving"]) == {"hf:some/moving": f"commit {commit}"}
 
 
 def test_class_numbers_become_names(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -80,6 +80,36 @@ def test_training_rows_that_give_test_rows_away_are_dropped(tmp_path: Path) -> N
     assert any("give the held-out rows away" in note for note in splits.announcements)
 
 
+def test_validation_rows_that_give_test_rows_away_are_dropped(tmp_path: Path) -> None:
+    train, test = write(tmp_path / "train.csv", rows()[:30]), write(tmp_path / "test.csv", rows()[30:40])
+    near, other_label = rows()[32][0].replace("since", "for"), (rows()[35][0].replace("since", "for"), "a")
+    data = [(rows()[31][0].upper(), "a"), (near, "a"), other_label, *rows()[50:]]
+    given: dict[str, object] = {"validation": [write(tmp_path / "dev.csv", data)], "test": [test]}
+    splits = load(train, **given)
+    assert (len(splits.train), len(splits.validation), len(splits.test)) == (30, 11, 10)
+    assert {(row.file, row.line): row.reason for row in splits.dropped} == {
+        (str(tmp_path / "dev.csv"), 2): f"duplicate of a test row: {test}:3",
+        (str(tmp_path / "dev.csv"), 3): f"near duplicate of a test row: {test}:4",
+    }
+    said = "validation rows dropped that would give the test rows away: "
+    assert f"{said}1 duplicate of a test row, 1 near duplicate of a test row" in splits.announcements
+    kept = load(train, held_out_duplicates="keep", **given)
+    assert (len(kept.validation), kept.dropped) == (13, [])
+    assert "2 validation rows repeat test rows and were kept, as asked" in kept.announcements
+
+
+def test_a_validation_file_that_is_the_test_file(tmp_path: Path) -> None:
+    train = write(tmp_path / "train.csv", rows()[:30])
+    dev, test = (write(tmp_path / f"{name}.csv", rows()[30:]) for name in ("dev", "test"))
+    with pytest.raises(DataError, match="the validation file repeats the test file") as caught:
+        load(train, validation=[dev], test=[test])
+    (fault,) = caught.value.faults
+    assert fault.where == dev
+    assert f"all 30 usable rows stand in {test} too" in (fault.why or "")
+    assert "leave --validation out" in (fault.remedy or "")
+    assert len(load(train, validation=[dev], test=[test], held_out_duplicates="keep").validation) == 30
+
+
 def test_given_sets_are_taken_as_they_are(tmp_path: Path) -> None:
     paths = [write(tmp_path / f"{n}.csv", rows()[n::3]) for n in range(3)]
     splits = load(paths[0], validation=[paths[1]], test=[paths[2]])

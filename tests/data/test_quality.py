@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from pathlib import Path
 
@@ -74,7 +75,7 @@ def test_errors_first_and_texts_shown(report: DataReport) -> None:
 
 def test_lengths_and_limit(tmp_path: Path) -> None:
     path = write(tmp_path / "rows.csv", [("word " * n, "ab"[n % 2]) for n in range(1, 101)])
-    hooks = ModelHooks(count_tokens=lambda texts: [len(text.split()) for text in texts], limit_tokens=90)
+    hooks = ModelHooks(count_tokens=lambda rows: [len(text.split()) for (text,) in rows], limit_tokens=90)
     report = check(DataConfig(train=(path,)), hooks)
     assert report.lengths is not None
     assert (report.lengths.longest, report.lengths.median) == (100, 50.5)
@@ -100,8 +101,8 @@ def test_label_errors_in_a_file(tmp_path: Path) -> None:
     data = [(f"row {n} {draw.integers(10**9)} about {'cats' if n % 2 else 'dogs'}", "ab"[n % 2]) for n in range(200)]
     data[10] = (data[10][0], "b")
 
-    def embed(texts: list[str]) -> np.ndarray:
-        cats = np.array([[1.0, 0.0] if "cats" in text else [0.0, 1.0] for text in texts])
+    def embed(rows: list[tuple[str, ...]]) -> np.ndarray:
+        cats = np.array([[1.0, 0.0] if "cats" in text else [0.0, 1.0] for (text,) in rows])
         return np.asarray(cats + np.random.default_rng(1).normal(0, 0.1, cats.shape))
 
     finding = by_kind(check(DataConfig(train=(write(tmp_path / "rows.csv", data),)), ModelHooks(embed=embed)))[
@@ -109,6 +110,42 @@ def test_label_errors_in_a_file(tmp_path: Path) -> None:
     ]
     assert places(finding)[0] == 12
     assert "'b', but 'a'" in finding.examples[0].note
+
+
+def test_a_pair_whose_first_text_holds_a_line_break_is_handed_over_as_that_pair(tmp_path: Path) -> None:
+    data = [{"question": f"subject {n}\n{text}", "answer": "yes it is", "label": label} for n, (text, label) in
+            enumerate(rows())]  # fmt: skip
+    (tmp_path / "pairs.jsonl").write_text("\n".join(map(json.dumps, data)))
+    measured: list[tuple[str, ...]] = []
+    embedded: list[tuple[str, ...]] = []
+
+    def count_tokens(pairs: list[tuple[str, ...]]) -> list[int]:
+        measured.extend(pairs)
+        return [1] * len(pairs)
+
+    def embed(pairs: list[tuple[str, ...]]) -> np.ndarray:
+        embedded.extend(pairs)
+        return np.eye(len(pairs), 4)
+
+    check(DataConfig(train=(str(tmp_path / "pairs.jsonl"),)), ModelHooks(count_tokens=count_tokens, embed=embed))
+    assert measured == embedded == [(row["question"], row["answer"]) for row in data]
+
+
+def test_validation_rows_that_stand_in_the_test_file(tmp_path: Path) -> None:
+    train = write(tmp_path / "train.csv", rows(30))
+    held_out = [write(tmp_path / f"{name}.csv", rows()[30:]) for name in ("dev", "test")]
+    report = check(DataConfig(train=(train,), validation=(held_out[0],), test=(held_out[1],)))
+    (overlap,) = [finding for finding in report.findings if finding.kind == "overlap"]
+    assert (overlap.severity, overlap.count) == ("warning", 30)
+    assert overlap.message == "30 validation rows stand in the test file too, exactly or nearly"
+    assert overlap.examples[0].note == f"same words as {held_out[1]}:2"
+
+
+def test_rows_on_one_line_are_told_apart(tmp_path: Path) -> None:
+    path = tmp_path / "rows.json"
+    path.write_text(json.dumps([{"text": text, "label": label} for text, label in [*rows(), rows()[7]]]))
+    duplicate = by_kind(check(DataConfig(train=(str(path),))))["duplicate"]
+    assert [(row.line, row.note) for row in duplicate.examples] == [(61, f"same as {path}:8")]
 
 
 def test_planted_label_noise_is_found() -> None:

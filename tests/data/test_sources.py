@@ -116,6 +116,18 @@ def test_json_object_with_one_array_and_lines_named_json(tmp_path: Path) -> None
         read(lines)
 
 
+def test_records_that_share_a_line_are_counted(tmp_path: Path) -> None:
+    path = tmp_path / "rows.json"
+    path.write_text(json.dumps(ROWS))
+    assert read(path) == expected([1, 2, 3, 4])
+    (table,) = open_tables([str(path)], DataConfig())
+    assert "counts records, not lines" in table.announcements[-1]
+    path.write_text("[\n" + ",\n".join(map(json.dumps, ROWS[:2])) + ", " + json.dumps(ROWS[2]) + ", 7]")
+    with pytest.raises(DataError, match="a int instead of an object") as caught:
+        read(path)
+    assert caught.value.faults[0].where == f"{path}:4"
+
+
 def test_folders_of_texts_globs_and_several_files(tmp_path: Path) -> None:
     for label, text in (("spam", "buy now"), ("ham", "see you\ntomorrow")):
         (tmp_path / "mails" / label).mkdir(parents=True)
@@ -129,6 +141,36 @@ def test_folders_of_texts_globs_and_several_files(tmp_path: Path) -> None:
     assert [cells["text"] for cells, _ in read(tmp_path / "part*.csv")] == ["row 1", "row 2"]
     (tmp_path / "lines.txt").write_text("one text\nanother\n")
     assert [cells for cells, _ in read(tmp_path / "lines.txt")] == [{"text": "one text"}, {"text": "another"}]
+
+
+def test_files_of_a_folder_that_are_no_texts_are_counted(tmp_path: Path) -> None:
+    for name in ("ham/1.txt", "ham/2.md", "ham/old/3", "spam/1.txt", "LICENSE"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("a text")
+    (table,) = open_tables([str(tmp_path)], DataConfig())
+    assert table.announcements == [
+        f"{tmp_path}: 2 folders are the classes, 2 texts",
+        f"{tmp_path}: 2 files left out (such as ham/2.md): only .txt files are texts",
+        f"{tmp_path}: 1 files left out (such as LICENSE): a file beside the class folders has no class",
+    ]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".xlsx"])
+def test_blank_rows_are_counted(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"rows{suffix}"
+    if suffix == ".xlsx":
+        book = openpyxl.Workbook()
+        for cells in (["text", "label"], ["a text", "a"], [], [], ["b text", "b"], [], [None, None]):
+            book.active.append(cells)  # type: ignore[union-attr]
+        book.save(path)
+    else:
+        lines = ["text,label", "a text,a", "", "", "b text,b"] if suffix == ".csv" else ['{"text": "a"}', "", "", "{}"]
+        path.write_text("\n".join(lines) + "\n")
+    (table,) = open_tables([str(path)], DataConfig())
+    for _ in range(2):
+        assert len(list(table.read())) == 2
+    said = [note for note in table.announcements if "skipped" in note]
+    assert said == [f"{path}: 2 blank {'rows' if suffix == '.xlsx' else 'lines'} skipped"]
 
 
 def test_no_header_and_stray_quotes(tmp_path: Path) -> None:
@@ -147,6 +189,20 @@ def test_a_five_megabyte_cell(tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
     path.write_text("text,label\n" + "long " * 1_000_000 + ",a\nshort,b\n")
     assert [len(str(cells["text"])) for cells, _ in read(path)] == [5_000_000, 5]
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("rows.csv", "encoding utf-8, delimiter comma, header text, label"),
+        ("rows.jsonl", "encoding utf-8, json records with text, label"),
+        ("rows.json", "encoding utf-8, json records with text, label"),
+    ],
+)
+def test_encoding_is_said_even_where_it_is_utf8(tmp_path: Path, name: str, said: str) -> None:
+    write_format(tmp_path / name)
+    (table,) = open_tables([str(tmp_path / name)], DataConfig())
+    assert table.announcements == [f"{tmp_path / name}: {said}"]
 
 
 def test_announcements(tmp_path: Path) -> None:

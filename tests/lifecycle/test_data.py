@@ -7,15 +7,17 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet
 import pytest
+from transformers import AutoTokenizer
 
 from feinschliff.cli.main import main
 from feinschliff.config.data import DataConfig
 from feinschliff.data.sources import open_rows
 from feinschliff.errors import DataError
-from feinschliff.lifecycle.data import clean, split
+from feinschliff.lifecycle.data import check, clean, model_hooks, split
 from tests.data.test_load import rows, write
 
 DIRTY = [*rows(20), ("", "a"), ("a text", "nan"), (rows()[3][0], "B "), ("a new one", "solo"), ("b\tnew", " A")]
@@ -87,6 +89,29 @@ def test_split_files_hold_every_usable_row_once(tmp_path: Path) -> None:
     assert result.dropped == {"no text in column 'text'": 1}
 
 
+def one_line_json(path: Path, data: list[tuple[str, str]]) -> str:
+    path.write_text(json.dumps([{"text": text, "label": label, "nr": n} for n, (text, label) in enumerate(data)]))
+    return str(path)
+
+
+def test_split_of_a_json_array_on_one_line(tmp_path: Path) -> None:
+    result = split(DataConfig(train=(one_line_json(tmp_path / "rows.json", rows(60)),)), tmp_path / "out")
+    assert result.rows == {"train": 42, "validation": 6, "test": 12}
+    numbers = [str(row["nr"]) for path in result.files.values() for row in cells(path)]
+    assert sorted(map(int, numbers)) == list(range(60))
+
+
+def test_split_where_a_file_is_given_twice(tmp_path: Path) -> None:
+    source = write(tmp_path / "rows.csv", rows(60))
+    result = split(DataConfig(train=(source, source)), tmp_path / "out")
+    assert (sum(result.rows.values()), sum(result.dropped.values())) == (60, 60)
+    held_out = write(tmp_path / "test.csv", rows(80)[60:])
+    config = DataConfig(train=(source,), validation=(held_out,), test=(held_out,), held_out_duplicates="keep")
+    result = split(config, tmp_path / "given")
+    assert result.rows == {name: len(cells(path)) for name, path in result.files.items()}
+    assert result.rows == {"train": 60, "validation": 20, "test": 20}
+
+
 def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = write(tmp_path / "rows.csv", rows(60))
     assert main(["data", "check", source, "--model", "none", "--json"]) == 0
@@ -101,6 +126,32 @@ def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert main(["data", "split", source, "-o", str(tmp_path / "parts"), "--test-fraction", "2"]) == 2
     assert main(["data", "split", source, "-o", str(tmp_path / "parts"), "--seed", "3", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["rows"]["test"] == 12
+
+
+def test_the_header_is_taken_as_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = write(tmp_path / "rows.csv", rows(60))
+
+    def answer(*arguments: str, code: int = 0) -> Any:
+        assert main(["data", *arguments, "--json"]) == code
+        return json.loads(capsys.readouterr().out)
+
+    for option, count in (("--header", 60), ("--no-header", 61)):
+        code = int(option == "--no-header")  # the line of names is a class with a single row then
+        assert answer("check", source, "--model", "none", option, "--target", "2", code=2)["error"]
+        target = "label" if option == "--header" else "column_2"
+        told = (option, "--target", target)
+        assert answer("check", source, "--model", "none", *told, code=code)["rows"] == count
+        assert answer("clean", source, "-o", str(tmp_path / f"{count}.csv"), *told)["rows_read"] == count
+    assert sum(answer("split", source, "-o", str(tmp_path / "parts"), "--header")["rows"].values()) == 60
+    refused = answer("split", source, "-o", str(tmp_path / "none"), "--no-header", code=2)
+    assert "a single row" in refused["error"]["faults"][0]["what"]
+
+
+def test_a_delimiter_of_several_characters_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = write(tmp_path / "rows.csv", rows(60))
+    assert main(["data", "check", source, "--delimiter", "tab", "--model", "none", "--json"]) == 2
+    (fault,) = json.loads(capsys.readouterr().out)["error"]["faults"]
+    assert fault["what"] == "the delimiter 'tab' is not one character"
 
 
 def test_a_check_needs_no_torch(tmp_path: Path) -> None:
@@ -128,6 +179,17 @@ def test_a_model_adds_lengths_and_label_errors(
     assert report["lengths"]["longest"] > report["lengths"]["median"] > 4
     assert [finding for finding in report["findings"] if finding["kind"] == "label_error"]
     assert "judged with tiny_bert" in report["columns"]["announcements"][-1]
+
+
+def test_the_lengths_of_pairs_are_those_a_run_has(tmp_path: Path, tiny_bert: Path) -> None:
+    data = [{"question": f"where is it\n{one}", "answer": other, "label": label} for one, other, label in PAIRS]
+    (tmp_path / "pairs.jsonl").write_text("\n".join(map(json.dumps, data)))
+    config = DataConfig(train=(str(tmp_path / "pairs.jsonl"),))
+    lengths = check(config, model_hooks(config, str(tiny_bert))).lengths
+    assert lengths is not None
+    tokenizer = AutoTokenizer.from_pretrained(tiny_bert)
+    expected = [len(tokenizer(str(row["question"]), str(row["answer"]))["input_ids"]) for row in data]
+    assert (lengths.mean, lengths.longest) == (sum(expected) / len(expected), max(expected))
 
 
 def test_without_its_default_model_a_check_goes_on_and_says_so(

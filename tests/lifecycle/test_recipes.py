@@ -25,3 +25,10 @@ def test_adversarial_steps_leave_what_trains_the_embeddings_at_twice_the_cost() 
     assert [recipe.name for recipe in found] == ["full, gentle", "full, strong"]
     for recipe in found:
         assert recipe.forwards_per_row == 2 * plain[recipe.name].forwards_per_row
+
+
+def test_epochs_that_were_asked_for_are_those_that_are_reckoned_with() -> None:
+    config = RunConfig.model_validate({"training": {"epochs": 1.0}})
+    for recipe, plain in zip(usable(candidates(6), config, {"training.epochs"}), candidates(6), strict=True):
+        assert recipe.epochs == 1.0
+        assert recipe.forwards == plain.forwards_once + plain.forwards_per_row

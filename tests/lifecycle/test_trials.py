@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from feinschliff.config.run import RunConfig
+from feinschliff.data.examples import Example, Place, Splits
 from feinschliff.errors import DivergedError
 from feinschliff.lifecycle.recipes import candidates
-from feinschliff.lifecycle.trials import _best, _most_able
+from feinschliff.lifecycle.train import RunContext
+from feinschliff.lifecycle.trials import Search, _best, _most_able, forecast
+from feinschliff.models.sources import ResolvedModel
 from feinschliff.results.comparison import CandidateTrial
+from feinschliff.results.data import ColumnsFound
+from feinschliff.store.run_directory import RunDirectory
 
 NAMES = [recipe.name for recipe in candidates(6)]
 
@@ -46,3 +54,24 @@ def test_more_validation_rows_tell_closer_recipes_apart() -> None:
 def test_all_diverged() -> None:
     with pytest.raises(DivergedError, match="every recipe"):
         _most_able(candidates(6), trials_of(None, None, None, None), 100)
+
+
+def search_of(tmp_path: Path, num_rows: int, seconds_left: float) -> Search:
+    rows = [Example((f"text {row}",), ("a",), Place("rows.csv", row)) for row in range(num_rows)]
+    splits = Splits(rows, [], [], ColumnsFound(text=["text"], target="label"), ["a"])
+    model = ResolvedModel(tmp_path, "m", "folder", None, None, "")
+    return Search(RunConfig(), set(), splits, model, RunContext(RunDirectory(tmp_path)), 0.01, seconds_left)
+
+
+def test_forecast_of_recipes_that_fit_is_what_they_cost_and_else_the_budget(tmp_path: Path) -> None:
+    recipes = candidates(6)
+    whole = sum(recipe.forwards for recipe in recipes) * 100 * 0.01
+    assert forecast(search_of(tmp_path, 100, 600.0), recipes, 2.0) == pytest.approx(whole + 8.0)
+    assert forecast(search_of(tmp_path, 100, 50.0), recipes, 2.0) == 50.0
+    (only,) = recipes[:1]
+    assert forecast(search_of(tmp_path, 100, 600.0), [only], 2.0) == pytest.approx(only.forwards + 2.0)
+
+
+def test_forecast_says_that_a_budget_is_too_short(tmp_path: Path) -> None:
+    recipes = candidates(6)
+    assert forecast(search_of(tmp_path, 10_000, 20.0), recipes, 0.0) == pytest.approx(3.5 * 100)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from huggingface_hub import ModelCard
 
-from feinschliff.models.card import CardFacts, render_card, write_card
+from feinschliff.models.card import CardFacts, front_matter, render_card, write_card
 from feinschliff.models.licence import is_open, read_front_matter, read_license
 from feinschliff.results.measures import Difference, Measure
 
@@ -59,6 +59,15 @@ def test_what_a_person_reads() -> None:
     ):
         assert expected in text
     assert "/home/me" not in text, "paths of the person's machine stay private"
+
+
+@pytest.mark.parametrize(("confidence", "said"), [(0.8, "with 80% intervals"), (None, "with intervals")])
+def test_intervals_are_called_what_they_are(confidence: float | None, said: str) -> None:
+    card = facts(confidence=confidence, verdict="Ship.")
+    assert said in render_card(card)
+    assert "95%" not in render_card(card)
+    (result,) = front_matter(card)["model-index"][0]["results"]
+    assert result["metrics"][0]["args"].get("confidence") == confidence
 
 
 def test_several_labels_and_pairs() -> None:

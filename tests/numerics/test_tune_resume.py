@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from feinschliff.config.load import load_run_config
+from feinschliff.config.load import load_run_config, read_resolved
 from feinschliff.errors import DivergedError
 from feinschliff.lifecycle import trials, tune
 from feinschliff.results.comparison import TuneResult
@@ -80,6 +80,27 @@ def test_other_rows_are_decided_anew(tiny_bert: Path, tmp_path: Path, monkeypatc
     result = run_tune(tiny_bert, tmp_path, num_rows=150)
     assert result.details.training is not None
     assert result.details.training.rows > first["rows"]
+
+
+def test_the_configuration_left_behind_is_the_one_that_was_run(tiny_bert: Path, tmp_path: Path) -> None:
+    result = run_tune(tiny_bert, tmp_path, search=True)
+    training = result.details.training
+    assert training is not None
+    left, origins = read_resolved(tmp_path / "run")
+    assert left.method.type == training.method
+    assert left.training.epochs >= training.epochs
+    assert left.training.learning_rate == training.learning_rate
+    assert left.training.precision == training.precision
+    by_field = {origin.field: origin for origin in origins}
+    assert result.recipe in by_field["training.learning_rate"].origin
+    assert result.recipe in by_field["method.type"].origin
+    assert run_tune(tiny_bert, tmp_path, search=True) == result  # known again by what was asked, and not run again
+
+
+def test_the_forecast_is_not_the_budget_where_less_is_needed(tiny_bert: Path, tmp_path: Path) -> None:
+    details = run_tune(tiny_bert, tmp_path).details
+    assert 0.0 < details.forecast_seconds < 30.0
+    assert any("from start to verdict" in said for said in details.announcements)
 
 
 def test_a_recipe_that_diverges_is_out_and_the_others_go_on(

@@ -80,6 +80,7 @@ def evaluation(
         rows=len(references),
         metric="accuracy",
         metrics=classification_metrics(references, predictions, len(labels), samples=400),
+        confidence=0.95,
         labels=labels,
         confusion=confusion_matrix(references, predictions, len(labels)).tolist(),
         classes=per_class(references, predictions, labels),

@@ -73,7 +73,7 @@ def test_a_long_line_is_averaged_in_pieces() -> None:
 def test_colours_come_from_the_style_sheet() -> None:
     charts = [
         line_chart([Series("a", "train", [(0, 0), (1, 1)])], "x", "step", str),
-        reliability_diagram(CALIBRATION),
+        reliability_diagram(CALIBRATION, 0.95),
         heatmap([[3, 1], [0, 4]], ["a", "b"]),
         interval_strip(0.1, 0.2, 0.3, "tuned", zero=0.05),
     ]
@@ -84,7 +84,7 @@ def test_colours_come_from_the_style_sheet() -> None:
 
 
 def test_reliability_bars_stand_at_their_share() -> None:
-    chart = drawn(reliability_diagram(CALIBRATION))
+    chart = drawn(reliability_diagram(CALIBRATION, 0.95))
     bars = [e for e in chart.findall("rect") if e.attrib["class"] == "bar-right"]
     heights = [float(bar.attrib["height"]) for bar in bars]
     assert heights[1] / heights[0] == pytest.approx(3.0, abs=0.01)
