@@ -36,7 +36,7 @@ def predict(
     Args:
         text_columns: of the sources, where they are named otherwise than in the run's own data.
         reading: encoding, delimiter and header of the sources, where they are not to be found.
-        observers: told how far it is, and how many rows were cut.
+        observers: told what was found in the sources, how far it is, and how many rows were cut.
 
     Raises:
         RunDirectoryError: there is no finished model.
@@ -45,13 +45,15 @@ def predict(
     predictor = Predictor(run)
     if sources:
         columns = columns_of(predictor.facts, text_columns).model_copy(update={"target": None})
-        examples, dropped, _ = load_examples(
+        examples, dropped, found = load_examples(
             list(sources),
             reading or DataConfig(),
             columns,
             needs_labels=False,
             why="the run was trained with it (for another column: --text COLUMN)",
         )
+        for note in found:
+            tell(observers, Announced(note))
         if dropped:
             first = dropped[0]
             raise DataError(

@@ -120,6 +120,7 @@ def test_predict_by_argument_file_and_pipe(
     assert (answers[1][1]["file"], answers[1][1]["line"]) == ("texts.csv", 3)
     plain = call(capsys, "predict", "runs/finished", "--file", "texts.csv")
     assert [line.split(": ")[0] for line in plain.out.splitlines()] == ["texts.csv:2", "texts.csv:3"]
+    assert "texts.csv: encoding utf-8, delimiter comma, header text, label" in plain.err
 
 
 def test_pairs(desk: Path, train: Train, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -65,7 +65,7 @@ def test_a_finished_run_stays_as_it_is(
     verb: tuple[str, ...], finished: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = contents(finished)
-    monkeypatch.setattr("feinschliff.predictor.Predictor.probabilities", _interrupt)
+    monkeypatch.setattr("feinschliff.predictor.Predictor.score", _interrupt)
     assert_stopped(call(capsys, *verb, "--json"))
     assert contents(finished) == before
 
