@@ -56,6 +56,11 @@ class GroupedAdamW:
         self._adam.step()
         self._adam.zero_grad(set_to_none=True)
 
+    def rehearse(self) -> None:
+        """A step at rate zero, so that memory for the moments is known to be there; it leaves no trace."""
+        self.step(0.0)
+        self._adam.state.clear()
+
     def state(self) -> dict[str, Tensor]:
         """Moments and step counts by parameter name, flat: ``exp_avg.<name>`` ..."""
         return {

@@ -32,7 +32,7 @@ class Preflight:
 
 
 def check(learner: Learner, seed: int, expected_loss: float) -> Preflight:
-    """Run the first and the largest batch forward and backward.
+    """Run the first and the largest batch forward and backward, the largest with its optimizer step.
 
     Raises:
         PreflightError: a row has no target, the loss is no number or far above ``expected_loss``, or memory is short.
@@ -51,7 +51,7 @@ def check(learner: Learner, seed: int, expected_loss: float) -> Preflight:
     sample = _run(learner, epoch_order(len(learner.table), seed, 0)[:size])
     seconds = time.perf_counter() - begin
     longest = np.argsort(learner.table.lengths, kind="stable")[-size:]
-    largest = _run(learner, longest)
+    largest = _run(learner, longest, whole_step=True)
     if not math.isfinite(sample[0]) or sample[0] > SANE_FACTOR * expected_loss:
         raise PreflightError(
             f"the first loss is {sample[0]:.3g}; a head that knows nothing has {expected_loss:.3g}",
@@ -61,10 +61,12 @@ def check(learner: Learner, seed: int, expected_loss: float) -> Preflight:
     return Preflight(sample[0], expected_loss, seconds / max(1, sample[1]), largest[1])
 
 
-def _run(learner: Learner, rows: Ints) -> tuple[float, int]:
+def _run(learner: Learner, rows: Ints, *, whole_step: bool = False) -> tuple[float, int]:
     """Mean loss and tokens of one forward and backward pass whose gradients are dropped."""
     try:
         loss = backward(learner, rows)
+        if whole_step and math.isfinite(loss.loss_sum):
+            learner.optimizer.rehearse()
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and "memory" not in str(error).lower():
             raise

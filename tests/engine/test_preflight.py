@@ -80,6 +80,17 @@ def test_no_memory_for_the_batch(tiny_bert: Path, tmp_path: Path, error: Excepti
     assert all(master.grad is None for master in prepared.learner.masters.masters)
 
 
+def test_no_memory_for_the_moments(tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepared = made_run(tiny_bert, tmp_path)
+
+    def step(*_: Any, **__: Any) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", step)
+    with pytest.raises(PreflightError, match="does not fit into memory"):
+        check(prepared)
+
+
 def test_a_fault_of_another_kind_is_not_called_memory(tiny_bert: Path, tmp_path: Path) -> None:
     prepared = made_run(tiny_bert, tmp_path)
 
