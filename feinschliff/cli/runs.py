@@ -83,5 +83,5 @@ def _outcome(run: RunSummary) -> str:
     parts = [run.verdict or ""]
     if run.metric and run.value is not None:
         parts.append(f"{run.metric} {run.value:.4f}")
-    parts.append(run.why or "")
+    parts.append((run.why or "").partition("\n")[0])  # the whole message: `runs show --json`
     return ", ".join(part for part in parts if part)

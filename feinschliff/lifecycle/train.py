@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -66,7 +67,7 @@ def train(config: RunConfig, origins: list[Origin], *, observers: Sequence[Obser
     """
     directory = RunDirectory(config.output_dir)
     directory.create()
-    with directory.locked(), recorded(directory, "train"):
+    with locked_for(directory, config), recorded(directory, "train"):
         claim(directory, config, origins)
         context = RunContext(directory, observers)
         if directory.training.exists():
@@ -115,28 +116,34 @@ class recorded:
         index.finish_run(self._directory, "interrupted" if stopped else "failed", {"error": str(error)})
 
 
-def claim(directory: RunDirectory, config: RunConfig, origins: list[Origin]) -> None:
-    """Write the resolved configuration, or see that the directory already belongs to the same one.
-
-    A start that ended before any work (a wrong column, a missing model) does not bind the directory: what it left is
-    replaced.
+@contextmanager
+def locked_for(directory: RunDirectory, config: RunConfig) -> Iterator[None]:
+    """Hold the directory, having seen that it is not another run's: that one's state stays as it is.
 
     Raises:
-        RunDirectoryError: it holds the work of another configuration; every differing field is named.
+        RunDirectoryError: it is in use, or holds the work of another configuration; every differing field is named.
     """
-    if directory.config.exists():
-        asked = directory.asked if directory.asked.exists() else directory.config
-        before, now = read_json(asked), config.model_dump(mode="json")
-        different = list(_differences(before, now))
-        if not different:
-            return
-        if directory.holds_work():
+    with directory.locked():
+        different = _different_from_asked(directory, config)
+        if different and directory.holds_work():
             raise RunDirectoryError(
                 f"{directory.path} holds a run with another configuration",
                 where="output_dir",
                 why="; ".join(different[:6]) + (" ..." if len(different) > 6 else ""),
                 remedy="choose another --output-dir, or give the same options to resume",
             )
+        yield
+
+
+def claim(directory: RunDirectory, config: RunConfig, origins: list[Origin]) -> None:
+    """Write the configuration, unless the directory already belongs to the same one.
+
+    A start that ended before any work (a wrong column, a missing model) does not bind the directory: what it left is
+    replaced.
+    """
+    if directory.config.exists():
+        if not _different_from_asked(directory, config):
+            return
         directory.clear()
     write_json(directory.asked, config.model_dump(mode="json"))
     write_resolved(directory, config, origins)
@@ -160,6 +167,14 @@ def keep_resolved(
         f"training.{name}": Origin(field=f"training.{name}", value=str(v), origin=o) for name, (v, o) in found.items()
     }
     write_resolved(directory, resolved, [said.get(origin.field, origin) for origin in origins])
+
+
+def _different_from_asked(directory: RunDirectory, config: RunConfig) -> list[str]:
+    """How ``config`` differs from what the directory was begun with; nothing where it is new."""
+    if not directory.config.exists():
+        return []
+    asked = directory.asked if directory.asked.exists() else directory.config
+    return list(_differences(read_json(asked), config.model_dump(mode="json")))
 
 
 def _differences(before: Any, now: Any, name: str = "") -> Iterator[str]:

@@ -27,7 +27,7 @@ from feinschliff.lifecycle.judge import judge, references_of
 from feinschliff.lifecycle.observing import Observer, counted
 from feinschliff.lifecycle.prepare import deciding_metric
 from feinschliff.lifecycle.recipes import candidates, given_fields, origins_of, usable
-from feinschliff.lifecycle.train import RunContext, claim, keep_resolved, read_inputs, recorded
+from feinschliff.lifecycle.train import RunContext, claim, keep_resolved, locked_for, read_inputs, recorded
 from feinschliff.lifecycle.trials import Choice, Search, choose_and_train, forecast
 from feinschliff.models.sources import ResolvedModel
 from feinschliff.predictor import Predictor
@@ -75,7 +75,7 @@ def tune(
     directory = RunDirectory(config.output_dir)
     directory.create()
     begin = time.perf_counter()
-    with directory.locked(), recorded(directory, "tune"):
+    with locked_for(directory, config), recorded(directory, "tune"):
         claim(directory, config, origins)
         context = RunContext(directory, observers, start_over=True)
         if directory.result.exists():

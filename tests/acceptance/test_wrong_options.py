@@ -104,3 +104,5 @@ def test_a_failed_start_does_not_block_its_own_correction(
     expected = Refusal("another configuration", "output_dir", "training.epochs: 1.0 there, 2.0 here", "--output-dir")
     assert_refused(call(capsys, *train("data.csv", epochs=2), "--target", "subject_of_it"), expected)
     assert contents(desk / "runs" / "new" / "model") == before
+    (listed,) = [run for run in call(capsys, "runs", "list", "--json").document["runs"] if run["path"] == "runs/new"]
+    assert listed["status"] == "finished"
