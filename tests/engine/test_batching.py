@@ -50,8 +50,7 @@ def test_a_batch_holds_each_row_whole_sorted_by_length(lengths: list[int]) -> No
 def test_filling_rounds_up_with_tokens_that_occur(lengths: list[int]) -> None:
     batch = collate(table_of(lengths), np.arange(len(lengths)))
     whole = len(batch.ids_T)
-    assert whole % TOKEN_MULTIPLE == 0
-    assert 0 <= whole - batch.num_tokens < TOKEN_MULTIPLE
+    assert whole == padded_size(batch.num_tokens)
     assert len(batch.positions_T) == whole
     assert set(batch.ids_T.tolist()) == set(batch.ids_T[: batch.num_tokens].tolist())
     assert batch.positions_T[batch.num_tokens :].tolist() == [0] * (whole - batch.num_tokens)
