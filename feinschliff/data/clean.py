@@ -13,7 +13,7 @@ from pathlib import Path
 
 from feinschliff.config.data import DataConfig
 from feinschliff.data.columns import cell_labels, cell_text, is_missing
-from feinschliff.data.examples import Example
+from feinschliff.data.examples import Example, target_of
 from feinschliff.data.label_quality import spellings
 from feinschliff.data.load import open_with_columns
 from feinschliff.data.rows_to_examples import ExampleReader, count_reasons, dropped_row
@@ -77,7 +77,7 @@ class _Cleaner:
 
 
 def _digest(example: Example) -> bytes:
-    text = "\0".join([*example.texts, "\0", *sorted(example.labels)])
+    text = "\0".join([*example.texts, "\0", *target_of(example)])
     return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 

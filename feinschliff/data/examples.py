@@ -6,7 +6,7 @@ Knows no file format (see ``sources``) and no tokenizer.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from feinschliff.results.data import ColumnsFound, DroppedRow
 
@@ -34,6 +34,12 @@ class Example:
     time: str | None = None
     number: int = field(default=-1, compare=False)
     """Which row it was, from 0, of all that its reader saw: a key even where a file is read twice. -1: not counted."""
+    values: tuple[float, ...] = ()
+    """Numbers to be predicted, in the order of the target columns; NaN where a row lacks one."""
+
+    def without_target(self) -> Example:
+        """The row as one to be answered."""
+        return replace(self, labels=(), values=())
 
 
 @dataclass(slots=True)
@@ -48,6 +54,11 @@ class Splits:
     """All classes, sorted."""
     dropped: list[DroppedRow] = field(default_factory=list)
     announcements: list[str] = field(default_factory=list)
+
+
+def target_of(example: Example) -> tuple[str, ...]:
+    """What was to be answered, as one key: labels in any order, or numbers."""
+    return tuple(sorted(example.labels)) or tuple(f"{value:.12g}" for value in example.values)
 
 
 def label_names(examples: Sequence[Example]) -> list[str]:

@@ -6,12 +6,14 @@ Knows no file format and no splits.
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from feinschliff.config.data import DataConfig
 from feinschliff.data.columns import cell_labels, cell_text, is_missing
 from feinschliff.data.examples import Example
+from feinschliff.data.numbers import number
 from feinschliff.data.sources import open_tables, read_tables
 from feinschliff.data.tables import FaultList, Row, Table, at
 from feinschliff.errors import DataError, Fault
@@ -40,10 +42,12 @@ class ExampleReader:
 
     def example(self, row: Row) -> Example | None:
         """One row's example; None, and noted, where it cannot be used."""
-        columns, cells, number = self.columns, row.cells, self.num_rows
+        columns, cells, place = self.columns, row.cells, self.num_rows
         self.num_rows += 1
         texts = tuple(cell_text(cells.get(name)) for name in columns.text)
         labels: tuple[str, ...] = ()
+        if columns.values:
+            return self._with_values(row, texts, place)
         if columns.target is not None:
             cell = cells.get(columns.target)
             labels = cell_labels(cell, columns.label_separator)
@@ -54,9 +58,33 @@ class ExampleReader:
         elif self.needs_labels and not labels and not self._is_empty_list(cells):
             self._drop(row, f"no label in column {columns.target!r}{_shown(cells.get(columns.target or ''))}", texts)
         else:
-            group = cell_text(cells.get(columns.group)) if columns.group else None
-            time = cell_text(cells.get(columns.time)) if columns.time else None
-            return Example(texts, labels, row.place, group or None, time or None, number)
+            return Example(texts, labels, row.place, *self._group_and_time(row), place)
+        return None
+
+    def _group_and_time(self, row: Row) -> tuple[str | None, str | None]:
+        names = (self.columns.group, self.columns.time)
+        group, time = (cell_text(row.cells.get(name)) if name else "" for name in names)
+        return group or None, time or None
+
+    def _with_values(self, row: Row, texts: tuple[str, ...], place: int) -> Example | None:
+        """A row with numbers to be predicted; one of several may be missing."""
+        cells, names = row.cells, self.columns.values
+        found = [number(cells.get(name)) for name in names]
+        wrong = [
+            name
+            for name, value in zip(names, found, strict=True)
+            if value is None and not is_missing(cells.get(name)) and self.needs_labels
+        ]
+        if not all(texts):
+            missing = self.columns.text[texts.index("")]
+            self._drop(row, f"no text in column {missing!r}{_shown(cells.get(missing))}", texts)
+        elif wrong:
+            self._drop(row, f"no number in column {wrong[0]!r} (it says {str(cells.get(wrong[0]))[:40]!r})", texts)
+        elif self.needs_labels and all(value is None for value in found):
+            self._drop(row, f"no number in column {names[0]!r}{_shown(cells.get(names[0]))}", texts)
+        else:
+            values = tuple(math.nan if value is None else value for value in found)
+            return Example(texts, (), row.place, *self._group_and_time(row), place, values)
         return None
 
     def _is_empty_list(self, cells: object) -> bool:
@@ -105,7 +133,8 @@ def check_table_columns(
     Raises:
         DataError: every missing column of every table.
     """
-    needed = [*columns.text, *([columns.target] if needs_labels and columns.target else [])]
+    targets = columns.values or ([columns.target] if columns.target else [])
+    needed = [*columns.text, *(targets if needs_labels else [])]
     needed += [name for name in (columns.group, columns.time) if name and needs_labels]
     faults = []
     for table in tables:
@@ -138,7 +167,8 @@ def load_examples(
     """
     tables = open_tables(sources, config)
     if not needs_labels and len(columns.text) == 1 and all(len(table.columns) == 1 for table in tables):
-        columns = columns.model_copy(update={"text": tables[0].columns, "target": None, "group": None, "time": None})
+        alone = {"text": tables[0].columns, "target": None, "values": [], "group": None, "time": None}
+        columns = columns.model_copy(update=alone)
     check_table_columns(tables, columns, needs_labels, why)
     reader = ExampleReader(columns, needs_labels)
     examples = list(reader.read(read_tables(tables)))

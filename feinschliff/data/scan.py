@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from feinschliff.config.data import DataConfig
 from feinschliff.data.columns import cell_text, is_missing
-from feinschliff.data.examples import Example
+from feinschliff.data.examples import Example, target_of
 from feinschliff.data.load import open_with_columns
 from feinschliff.data.near_duplicates import Fingerprints
 from feinschliff.data.rows_to_examples import ExampleReader, check_table_columns
@@ -161,13 +161,12 @@ class _Collector:
 
     def _numbers(self, example: Example) -> tuple[int, int, int]:
         file = self.files.setdefault(example.place.file, len(self.files))
-        labels = tuple(sorted(example.labels))
-        return file, example.place.line, self.label_sets.setdefault(labels, len(self.label_sets))
+        return file, example.place.line, self.label_sets.setdefault(target_of(example), len(self.label_sets))
 
     def _look_at_cells(self, row: Row) -> None:
         target = self.columns.target
         cell = row.cells.get(target) if target else None
-        if not is_missing(cell):
+        if not is_missing(cell) and not self.columns.values:
             separator = self.columns.label_separator
             parts = cell if isinstance(cell, list | tuple) else str(cell).split(separator) if separator else [cell]
             self.raw_labels.update(part if isinstance(part, str) else cell_text(part) for part in parts)

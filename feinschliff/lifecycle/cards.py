@@ -51,7 +51,8 @@ def write_training_card(result: TrainingResult, config: RunConfig, model: Resolv
             "test": len(splits.test),
             "dropped": len(splits.dropped),
         },
-        multi_label=splits.columns.kind == "multi_label",
+        kind=splits.columns.kind,
+        targets=splits.columns.values,
         sentence_pairs=len(splits.columns.text) == 2,
         versions=versions(),
     )
@@ -93,7 +94,8 @@ def write_model_card(result: TuneResult, config: RunConfig, model: ResolvedModel
         weights_sha256=weights_sha256(RunDirectory(result.run).model),
         rows={"train": rows.train, "validation": rows.validation, "test": rows.test, "dropped": rows.dropped},
         max_length_tokens=details.data.lengths.limit if details.data.lengths else None,
-        multi_label=details.columns.kind == "multi_label",
+        kind=details.columns.kind,
+        targets=details.columns.values,
         sentence_pairs=len(details.columns.text) == 2,
         versions=details.versions,
     )

@@ -65,8 +65,10 @@ def model_hooks(config: DataConfig, model: str | None = None, observers: Sequenc
     said = f"looking at lengths and labels with {resolved.name} (without: --model {NO_MODEL})"
     tell(observers, Announced(said))
     from feinschliff.lifecycle.embedding import FrozenEncoder
+    from feinschliff.tasks._task import TaskContext
 
-    encoder = FrozenEncoder(RunConfig(model=wanted), resolved, len(columns.text), observers)
+    context = TaskContext(("-", "+"), multi_label=False, num_texts=len(columns.text))
+    encoder = FrozenEncoder(RunConfig(model=wanted), resolved, context, observers)
     return replace(encoder.hooks(), note=f"lengths and suspected label errors: judged with {resolved.name}")
 
 

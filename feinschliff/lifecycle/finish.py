@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from feinschliff.data.examples import Splits
-from feinschliff.engine.calibration import fit_temperature
+from feinschliff.engine.batching import Targets
 from feinschliff.engine.checkpoint import is_full, sync
 from feinschliff.errors import RunDirectoryError
 from feinschliff.lifecycle.prepare import Prepared
@@ -42,9 +42,13 @@ def fingerprint(prepared: Prepared, model: ResolvedModel) -> str:
     digest = hashlib.sha256(json.dumps([settings, model.weights_sha256, prepared.precision], sort_keys=True).encode())
     learner, validation = prepared.learner, prepared.validation
     for table, targets in ((learner.table, learner.targets), (validation.table, validation.targets)):
-        for array in (table.ids, table.offsets, table.segments, None if targets is None else targets.numpy()):
+        for array in (*table.arrays(), _numbers(targets)):
             digest.update(b"-" if array is None else array.tobytes())
     return digest.hexdigest()
+
+
+def _numbers(targets: Targets | None) -> Any:
+    return targets.numpy() if isinstance(targets, Tensor) else None if targets is None else targets.values
 
 
 def count_parameters(network: Any) -> int:
@@ -79,14 +83,13 @@ def whole_weights(prepared: Prepared, trained: dict[str, Tensor], model: Resolve
 
 def calibrated(prepared: Prepared, trained: dict[str, Tensor], say: Callable[[str], None]) -> dict[str, Tensor]:
     """The trained weights with the head divided by the temperature fitted on the validation rows."""
-    targets = prepared.validation.targets
-    if targets is None or targets.ndim != 1:
-        return trained
+    validation = prepared.validation
     prepared.learner.masters.load(trained)
-    temperature = fit_temperature(prepared.validation_scores(), targets.numpy())
+    temperature = prepared.task.temperature(prepared.validation_outputs(), validation)
     if temperature is None:
         return trained
-    say(f"probabilities calibrated on {len(targets)} validation rows: logits divided by {temperature:.2f}")
+    rows = len(validation.examples)
+    say(f"probabilities calibrated on {rows} validation rows: logits divided by {temperature:.2f}")
     heads = [name for name in trained if name.startswith("head.")]
     return {**trained, **{name: trained[name] / temperature for name in heads}}
 
@@ -112,17 +115,13 @@ def export_best(
         building.mkdir(parents=True)
         prepared.task.save_native(prepared.network, weights, building)
         facts = ModelFacts(
-            label_names=tuple(splits.label_names),
-            multi_label=splits.columns.kind == "multi_label",
-            num_texts=max(1, len(splits.columns.text)),
-            threshold=prepared.config.task.model_dump().get("threshold", 0.5),
+            task=prepared.config.task.model_dump(mode="json"),
+            context=prepared.task.context,
+            columns=splits.columns.model_copy(update={"announcements": []}),
             max_length_tokens=prepared.max_length_tokens,
             metric=prepared.metric,
             base_model=model.name,
             pooling=prepared.network.pooling,
-            text_columns=tuple(splits.columns.text),
-            target_column=splits.columns.target,
-            label_separator=splits.columns.label_separator,
         )
         (building / FACTS).write_text(json.dumps(facts.to_dict(), indent=2, ensure_ascii=False), encoding="utf-8")
         for file in (*building.iterdir(), building):

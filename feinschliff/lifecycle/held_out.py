@@ -24,6 +24,7 @@ def write(directory: RunDirectory, splits: Splits) -> None:
             {
                 "texts": example.texts,
                 "labels": example.labels,
+                "values": example.values,
                 "file": example.place.file,
                 "line": example.place.line,
             },
@@ -57,5 +58,6 @@ def read(directory: RunDirectory) -> list[Example]:
     examples = []
     for line in path.read_text(encoding="utf-8").splitlines():
         row = json.loads(line)
-        examples.append(Example(tuple(row["texts"]), tuple(row["labels"]), Place(row["file"], row["line"])))
+        place = Place(row["file"], row["line"])
+        examples.append(Example(tuple(row["texts"]), tuple(row["labels"]), place, values=tuple(row["values"])))
     return examples

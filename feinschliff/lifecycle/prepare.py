@@ -5,7 +5,7 @@ Shared by ``train`` and ``tune``. Every choice made for the person is announced.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,22 +18,15 @@ from feinschliff.config.run import RunConfig
 from feinschliff.data.examples import Example, Splits
 from feinschliff.engine import prefix_cache, seeds
 from feinschliff.engine.averaging import AveragedWeights
-from feinschliff.engine.batching import FORWARD_TOKENS, collate, micro_batches
+from feinschliff.engine.batching import FORWARD_TOKENS, NO_TARGET, Ints, TokenTable, micro_batches
 from feinschliff.engine.optimizers import GroupedAdamW
 from feinschliff.engine.precision import DTYPES, MasterWeights, Precision, choose
-from feinschliff.engine.scoring import mean_loss, probabilities
+from feinschliff.engine.scoring import outputs
 from feinschliff.engine.step import Learner
 from feinschliff.errors import ConfigError, DataError
 from feinschliff.models.live_embedding import LiveEmbedding, live_ids
 from feinschliff.models.sources import ResolvedModel
-from feinschliff.results.classification import DECIDING_METRICS
 from feinschliff.tasks._task import EncodedSet, Floats, TaskContext
-
-HEAD_ROWS_PER_CLASS = 10
-"""Rows a class whose features start the head; more change a mean of unit vectors little, at a forward pass each."""
-HEAD_ROWS = 4096
-UNEVEN_CLASSES = 20.0
-"""Largest class over smallest from which macro F1 decides instead of accuracy."""
 
 
 @dataclass(slots=True)
@@ -55,19 +48,23 @@ class Prepared:
 
     def validate(self) -> tuple[float, float]:
         """(mean loss, deciding metric) on the validation rows."""
-        scores = self.validation_scores()
-        if self.validation.targets is None:
+        found, validation = self.validation_outputs(), self.validation
+        if validation.targets is None:
             raise DataError("the validation rows have no labels")
-        targets = self.validation.targets
-        return mean_loss(scores, targets), self.task.score(scores, targets, self.metric)
+        answers = self.task.answers(found, validation)
+        return (
+            self.task.validation_loss(found, validation),
+            self.task.score(answers, validation.examples, self.metric),
+        )
 
-    def validation_scores(self) -> Floats:
-        """Probabilities [N, C] of the network as it is now."""
-        return probabilities(
+    def validation_outputs(self) -> Floats:
+        """Outputs of the network as it is now, for all validation rows."""
+        return outputs(
             self.task,
             self.network,
             self.validation.table,
             max_tokens=min(self.config.training.micro_batch_tokens, FORWARD_TOKENS),
+            targets=self.validation.targets,
             cache=self.validation_cache,
         )
 
@@ -80,42 +77,51 @@ class Prepared:
 
 def task_of(config: RunConfig, splits: Splits) -> Any:
     """The task, told what the data says."""
-    context = TaskContext(
+    return registry.load("task", config.task.type).create(config.task, context_of(config, splits))
+
+
+def context_of(config: RunConfig, splits: Splits) -> TaskContext:
+    """What the rows say about the task; means and scales are those of the training rows."""
+    means, scales = moments(splits.train)
+    return TaskContext(
         label_names=tuple(splits.label_names),
         multi_label=splits.columns.kind == "multi_label",
         num_texts=max(1, len(splits.columns.text)),
         label_smoothing=config.training.label_smoothing,
+        target_names=tuple(splits.columns.values),
+        target_means=means,
+        target_scales=scales,
     )
-    return registry.load("task", config.task.type).create(config.task, context)
+
+
+def moments(examples: Sequence[Example]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of each number to be predicted; a constant one has scale 1."""
+    values = np.array([example.values for example in examples], dtype=np.float64).reshape(len(examples), -1)
+    if not values.size:
+        return (), ()
+    means, scales = np.nanmean(values, 0), np.nanstd(values, 0)
+    return tuple(means.tolist()), tuple(np.where(scales > 0, scales, 1.0).tolist())
 
 
 def deciding_metric(config: RunConfig, splits: Splits) -> tuple[str, str]:
-    """The metric that decides, and why: accuracy; macro F1 of very uneven classes; micro F1 of several labels.
+    """The metric that decides, and why.
 
     Raises:
         ConfigError: there is no such metric for these rows, or one that cannot decide.
     """
-    multi_label = splits.columns.kind == "multi_label"
-    if config.evaluation.metric:
-        known = DECIDING_METRICS[multi_label]
-        if config.evaluation.metric not in known:
-            kind = "several labels" if multi_label else "one label"
-            raise ConfigError(
-                f"{config.evaluation.metric!r} cannot decide over rows with {kind}",
-                where="evaluation.metric",
-                why="only metrics of which more is better, known for such rows",
-                remedy=f"one of: {', '.join(known)}",
-            )
-        return config.evaluation.metric, "as asked"
-    if multi_label:
-        return "micro_f1", "rows carry several labels"
-    counts: dict[str, int] = {}
-    for example in splits.train:
-        counts[example.labels[0]] = counts.get(example.labels[0], 0) + 1
-    ratio = max(counts.values()) / min(counts.values())
-    if ratio > UNEVEN_CLASSES:
-        return "macro_f1", f"the largest class has {ratio:.0f} times the rows of the smallest"
-    return "accuracy", "classes are of similar size"
+    task, asked = task_of(config, splits), config.evaluation.metric
+    if not asked:
+        found: tuple[str, str] = task.deciding_metric(splits.train)
+        return found
+    if asked not in task.deciding_metrics():
+        kinds = {"single_label": "one label", "multi_label": "several labels"}
+        raise ConfigError(
+            f"{asked!r} cannot decide over rows with {kinds.get(splits.columns.kind, splits.columns.kind)}",
+            where="evaluation.metric",
+            why="only metrics of which more is better, known for such rows",
+            remedy=f"one of: {', '.join(task.deciding_metrics())}",
+        )
+    return asked, "as asked"
 
 
 def length_limit(config: RunConfig, task: Any) -> tuple[int, str]:
@@ -170,7 +176,7 @@ def prepare(
     masters = MasterWeights(network, network.body, DTYPES[precision])
     cache, validation_cache = _caches(config, network, train, validation, run_path, say)
     if config.model.head_init == "class_means":
-        start_head(network, train, config, cache)
+        start_head(task, network, train, config, cache)
     learner = Learner(
         network=network,
         objective=task,
@@ -191,6 +197,8 @@ def prepare(
 
 
 def _restrict_embeddings(network: Any, train: EncodedSet, say: Callable[[str], None]) -> Any:
+    if not isinstance(train.table, TokenTable):
+        return None
     table = network.body.model.get_input_embeddings()
     if not table.weight.requires_grad:
         return None
@@ -258,28 +266,35 @@ def _caches(
 
 
 @torch.no_grad()
-def start_head(network: Any, train: EncodedSet, config: RunConfig, cache: prefix_cache.PrefixCache | None) -> None:
-    """Start the head from class means of the frozen network's features, on a sample of each class."""
+def start_head(
+    task: Any, network: Any, train: EncodedSet, config: RunConfig, cache: prefix_cache.PrefixCache | None
+) -> None:
+    """Start the head from the frozen network's features, on rows that the task picks."""
     if train.targets is None:
         raise DataError("the training rows have no labels")
-    rows = _sample_per_class(train.targets, config.seed)
+    rows = task.head_rows(train.targets, config.seed)
     network.eval()
-    features = torch.empty(len(rows), network.body.hidden_width)
-    place = {int(row): index for index, row in enumerate(rows)}
+    features, targets, place = [], [], []
     for part in micro_batches(rows, train.table.lengths, min(config.training.micro_batch_tokens, FORWARD_TOKENS)):
-        batch = collate(train.table, part)
+        batch = train.table.collate(part, train.targets)
         if cache is not None:
             cache.attach(batch, train.table)
-        features[[place[int(row)] for row in batch.rows]] = network.features(batch)
-    network.head.start_from_class_means(features, train.targets[torch.from_numpy(rows)])
+        found, goal = network.features(batch), batch.targets
+        if goal is None:
+            raise DataError("the training rows have no labels")
+        if task.per_token:
+            found, goal = found[goal != NO_TARGET], goal[goal != NO_TARGET]
+        features.append(found)
+        targets.append(goal)
+        place.append(batch.rows)
+    order = slice(None) if task.per_token else _order_of(rows, torch.cat(place))
+    task.start_head(network, torch.cat(features)[order], torch.cat(targets)[order])
 
 
-def _sample_per_class(targets: torch.Tensor, seed: int) -> Any:
-    order = np.random.default_rng([seed, 0x4EAD]).permutation(len(targets))
-    goal = targets.numpy()
-    member = goal[order][:, None] == np.arange(goal.max() + 1)[None] if goal.ndim == 1 else goal[order] > 0
-    keep = (np.cumsum(member, 0) <= HEAD_ROWS_PER_CLASS) & member
-    return order[keep.any(1)][:HEAD_ROWS]
+def _order_of(rows: Ints, found: torch.Tensor) -> torch.Tensor:
+    """What brings ``found`` into the order of ``rows``."""
+    at = {int(row): index for index, row in enumerate(found)}
+    return torch.tensor([at[int(row)] for row in rows])
 
 
 def texts_of(examples: list[Example]) -> list[str]:

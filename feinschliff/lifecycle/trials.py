@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from feinschliff.config.run import RunConfig
-from feinschliff.data.examples import Splits
+from feinschliff.data.examples import Splits, target_of
 from feinschliff.errors import DivergedError
 from feinschliff.lifecycle.recipes import Recipe, configured
 from feinschliff.lifecycle.train import RunContext, run
@@ -199,7 +199,7 @@ def _earlier_decision(search: Search, recipes: Sequence[Recipe]) -> Decision | N
 
 def _digest(splits: Splits) -> str:
     """SHA-256 over texts and labels of the training and validation rows."""
-    rows = [[row.texts, row.labels] for row in (*splits.train, *splits.validation)]
+    rows = [[row.texts, target_of(row)] for row in (*splits.train, *splits.validation)]
     return hashlib.sha256(json.dumps([rows, len(splits.train)]).encode()).hexdigest()
 
 

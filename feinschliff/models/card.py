@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from feinschliff.models.licence import hub_identifier, is_open
+from feinschliff.results.data import Kind
 from feinschliff.results.measures import Difference, Measure
 from feinschliff.store.run_directory import write_bytes
 
@@ -53,12 +54,23 @@ class CardFacts:
     rows: Mapping[str, int] = field(default_factory=dict)
     """Side (train, validation, test, dropped) -> rows."""
     max_length_tokens: int | None = None
-    multi_label: bool = False
+    kind: Kind = "single_label"
+    """What a row's target is."""
+    targets: Sequence[str] = ()
+    """Names of the numbers that are predicted."""
     sentence_pairs: bool = False
     versions: Mapping[str, str] = field(default_factory=dict)
     limits: Sequence[str] = ()
     """Sentences on what this model cannot do or was not tested for, beyond those every card has."""
     pipeline_tag: str = "text-classification"
+
+
+_VERBS: Mapping[Kind, str] = {"single_label": "classify", "multi_label": "classify", "values": "estimate"}
+_LIMITS: Mapping[Kind, str] = {
+    "single_label": "Every text gets one of the labels above, also a text that fits none.",
+    "multi_label": "A text that fits none of the labels above may get none.",
+    "values": "Every text gets numbers, also a text that they do not fit.",
+}
 
 
 def write_card(folder: Path, facts: CardFacts) -> Path:
@@ -149,16 +161,24 @@ def _usage(facts: CardFacts) -> str:
     arguments = ["truncation=True"]
     if facts.max_length_tokens:
         arguments.append(f"max_length={facts.max_length_tokens}")
-    if facts.multi_label:
+    if facts.kind == "multi_label":
         arguments += ["top_k=None", 'function_to_apply="sigmoid"']
-    labels = ", ".join(f"`{label}`" for label in facts.labels)
-    choice = "Any number of these labels" if facts.multi_label else "One of these labels"
+    if facts.kind == "values":
+        arguments += ["top_k=None", 'function_to_apply="none"']
     return (
         "## Use\n\n```python\nfrom transformers import pipeline\n\n"
-        f'classify = pipeline("{facts.pipeline_tag}", model="path/to/this/folder")\n'
-        f"classify({given}, {', '.join(arguments)})\n```\n\n"
-        f"{choice} ({len(facts.labels)}): {labels}."
+        f'{_VERBS[facts.kind]} = pipeline("{facts.pipeline_tag}", model="path/to/this/folder")\n'
+        f"{_VERBS[facts.kind]}({given}, {', '.join(arguments)})\n```\n\n{_answers(facts)}"
     )
+
+
+def _answers(facts: CardFacts) -> str:
+    """What comes out."""
+    if facts.kind == "values":
+        return f"A number for each of: {', '.join(f'`{name}`' for name in facts.targets)} (in the units of the data)."
+    labels = ", ".join(f"`{label}`" for label in facts.labels)
+    choice = "Any number of these labels" if facts.kind == "multi_label" else "One of these labels"
+    return f"{choice} ({len(facts.labels)}): {labels}."
 
 
 def _data(facts: CardFacts) -> str:
@@ -189,12 +209,7 @@ def _base(facts: CardFacts) -> str:
 
 
 def _limits(facts: CardFacts) -> str:
-    limits = [
-        "The figures hold for texts like the test rows; on other texts measure again.",
-        "Every text gets one of the labels above, also a text that fits none."
-        if not facts.multi_label
-        else "A text that fits none of the labels above may get none.",
-    ]
+    limits = ["The figures hold for texts like the test rows; on other texts measure again.", _LIMITS[facts.kind]]
     if facts.max_length_tokens:
         limits.append(f"Texts longer than {facts.max_length_tokens} tokens are cut; the rest is not read.")
     limits.append("Bias of the base model and of the data was not audited.")

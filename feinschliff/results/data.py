@@ -53,6 +53,9 @@ class LengthSummary(Result):
     """Limit in tokens -> share of rows that it would cut."""
 
 
+Kind = Literal["single_label", "multi_label", "values"]
+
+
 class ColumnsFound(Result):
     """Which columns were taken for what, and why."""
 
@@ -61,7 +64,10 @@ class ColumnsFound(Result):
     group: str | None = None
     time: str | None = None
     label_separator: str | None = None
-    kind: Literal["single_label", "multi_label"] = "single_label"
+    kind: Kind = "single_label"
+    """What a row's target is: one label, several, or numbers."""
+    values: list[str] = Field(default_factory=list)
+    """The columns of the numbers to be predicted."""
     announcements: list[str] = Field(default_factory=list)
     """Sentences: `label column "category": name and 77 values` ..."""
 

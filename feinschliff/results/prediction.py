@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pydantic import Field
+
 from feinschliff.results.measures import Result
 
 
@@ -9,12 +11,14 @@ class PredictionResult(Result):
     """The answer for one text or pair."""
 
     text: str
-    labels: list[str]
+    labels: list[str] = Field(default_factory=list)
     """The label given; several, or none, where rows carry several labels."""
-    score: float
+    score: float | None = None
     """Probability of the (most probable) label given."""
-    scores: dict[str, float]
+    scores: dict[str, float] = Field(default_factory=dict)
     """The most probable labels with their probabilities."""
+    values: dict[str, float] = Field(default_factory=dict)
+    """Numbers predicted, in their units."""
     file: str
     line: int
 

@@ -30,4 +30,6 @@ def create(config: TextClassificationConfig, context: TaskContext) -> TextClassi
 
 
 CONFIG = TextClassificationConfig
+ROWS = "labels"
+BY_DEFAULT = True
 EXAMPLE = {"type": "text_classification"}
