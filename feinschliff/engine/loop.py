@@ -23,6 +23,7 @@ from feinschliff.engine.schedules import factor
 from feinschliff.engine.seeds import seed_step
 from feinschliff.engine.step import Learner, StepLoss, train_step
 from feinschliff.errors import DivergedError, Interrupted, RunDirectoryError
+from feinschliff.results.formats import goodness
 from feinschliff.results.training import CurvePoint
 
 CURVE_POINTS = 40
@@ -39,7 +40,7 @@ class Fit:
     seed: int
     metric: str
     validate: Callable[[], tuple[float, float]]
-    """(mean loss, metric) on the validation rows; higher metrics are better."""
+    """(mean loss, metric) on the validation rows; see ``results.formats.goodness`` for which is better."""
     checkpoints: Path
     state: TrainState = field(default_factory=TrainState)
     start_epoch: Callable[[int], None] = lambda _: None
@@ -160,8 +161,9 @@ def _evaluate(run: Fit) -> Evaluated:
     with nullcontext() if average is None else average.in_place():
         validation_loss, metric = run.validate()
     run.learner.network.train()
+    good = goodness(run.metric, metric)
     earlier = (point.validation_metric for point in state.curve)
-    best = all(value is None or metric > value for value in earlier)
+    best = all(value is None or good > goodness(run.metric, value) for value in earlier)
     state.evaluations_since_best = 0 if best else state.evaluations_since_best + 1
     if best or run.learner.training.keep_weights == "last":
         state.best_metric, state.best_step = metric, state.step

@@ -31,6 +31,7 @@ from feinschliff.reports.pages import write_report
 from feinschliff.results.comparison import CandidateTrial, Origin, RowCounts, TuneDetails, TuneResult, Verdict
 from feinschliff.results.data import DataReport
 from feinschliff.results.evaluation import EvaluationResult
+from feinschliff.results.formats import goodness
 from feinschliff.results.verdicts import verdict
 from feinschliff.store import index
 from feinschliff.store.run_directory import RunDirectory, read_json, write_json
@@ -123,6 +124,7 @@ def _tune(inputs: Inputs) -> TuneResult:
         context,
         seconds_per_forward,
         inputs.budget_seconds - (time.perf_counter() - inputs.begin) - judging,
+        deciding_metric(config, splits)[0],
     )
     recipes = usable(candidates(num_layers), config, search.given)
     said = time.perf_counter() - inputs.begin + forecast(search, recipes, seconds_to_load) + judging
@@ -218,7 +220,7 @@ def _look_at_test(inputs: Inputs, rivals: Sequence[Rival]) -> Judged:
         inputs.context.announce(note)
     answers = {rival.name: rival.answers(rows) for rival in rivals}
     judged = {name: task.judge(theirs, rows, metric, asked) for name, theirs in answers.items()}
-    strongest = max(judged, key=lambda name: judged[name].metrics[metric].value)
+    strongest = max(judged, key=lambda name: goodness(metric, judged[name].metrics[metric].value))
     evidence = task.compare(metric, strongest, rows, scored.answers, answers[strongest], asked)
     return Judged(evaluation, judged, strongest, verdict(evidence))
 

@@ -21,6 +21,7 @@ from feinschliff.results.formats import (
     format_metric_name,
     format_p,
     format_value,
+    goodness,
     shorten,
 )
 
@@ -52,7 +53,7 @@ def _table(result: TuneResult) -> list[str]:
     metric = result.metric
     coverage = f"{100 * result.details.evaluation.confidence:.10g}% interval"
     measures = {TUNED: result.test[metric]} | {n: m[metric] for n, m in result.baselines.items() if metric in m}
-    strongest_first = sorted(measures.items(), key=lambda item: (item[0] != TUNED, -item[1].value))
+    strongest_first = sorted(measures.items(), key=lambda item: (item[0] != TUNED, -goodness(metric, item[1].value)))
     lines = [f"  {shorten(format_metric_name(metric), 28):<30}{'value':>12}   {coverage}"]
     for name, m in strongest_first[: _MAX_BASELINES + 1]:
         interval = f"{format_value(metric, m.low)} to {format_value(metric, m.high)}"

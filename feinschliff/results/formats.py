@@ -47,6 +47,11 @@ def format_metric_name(metric: str) -> str:
     return _METRIC_NAMES.get(metric, metric.replace("_", " "))
 
 
+def goodness(metric: str, value: float) -> float:
+    """A number of which more is better, whatever the metric."""
+    return -value if metric in LESS_IS_BETTER else value
+
+
 def format_candidate(name: str) -> str:
     """``linear_probe`` becomes ``linear probe``."""
     return name.replace("_", " ")

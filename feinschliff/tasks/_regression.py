@@ -23,8 +23,15 @@ from feinschliff.models.native import save_sequence_classifier
 from feinschliff.models.plain import plain_logits
 from feinschliff.results.evaluation import EvaluationResult, WrongRow
 from feinschliff.results.prediction import PredictionResult
-from feinschliff.results.regression import DECIDING_METRICS, compare_values, regression_metrics, regression_value
-from feinschliff.results.verdicts import Evidence
+from feinschliff.results.regression import (
+    DECIDING_METRICS,
+    per_target,
+    regression_figures,
+    regression_metrics,
+    regression_statistic,
+    row_errors,
+)
+from feinschliff.results.verdicts import Evidence, compare
 from feinschliff.tasks._pooled_text import PooledTextTask
 from feinschliff.tasks._rivals import Cosine, MeanValue, Ridge, ridge
 from feinschliff.tasks._sequence_network import SequenceNetwork
@@ -32,7 +39,6 @@ from feinschliff.tasks._shown import joined, row_ref
 from feinschliff.tasks._task import EncodedSet, Floats, Frozen, Rival
 
 HEAD_ROWS = 4096
-SHOWN_POINTS = 500
 Values = npt.NDArray[np.float64]
 
 
@@ -123,34 +129,37 @@ class Regression(PooledTextTask):
         return "r2", "orders models as the squared error does"
 
     def deciding_metrics(self) -> tuple[str, ...]:
-        """Those of which more is better."""
+        """All of them; of errors less is better."""
         return DECIDING_METRICS
 
     def score(self, answers: Values, examples: Sequence[Example], metric: str) -> float:
         """One metric by name, the mean over several targets."""
-        return regression_value(metric, self.references(examples), answers)
+        return regression_statistic(metric)(self.references(examples), answers)
 
     def judge(
         self, answers: Values, examples: Sequence[Example], metric: str, config: EvaluationConfig
     ) -> EvaluationResult:
         """Metrics with intervals, the rows farthest off."""
-        references = self.references(examples)
+        references, names = self.references(examples), self.context.target_names
+        samples, confidence = config.bootstrap_samples, config.confidence
         return EvaluationResult(
             rows=len(examples),
             metric=metric,
-            metrics=regression_metrics(references, answers, config.bootstrap_samples, config.confidence),
-            confidence=config.confidence,
-            labels=list(self.context.target_names),
+            metrics=regression_metrics(references, answers, samples, confidence),
+            confidence=confidence,
+            targets=per_target(references, answers, names, samples, confidence),
             worst=self._worst(answers, references, examples, config.worst_examples),
         )
 
     def _worst(self, answers: Values, references: Values, examples: Sequence[Example], most: int) -> list[WrongRow]:
-        off = np.nanmax(np.abs(answers - references) / self._scales, axis=1)
+        single = references.shape[1] == 1
+        off = row_errors(references[:, 0], answers[:, 0]) if single else row_errors(references, answers)
         return [
             WrongRow(
                 row=row_ref(examples[row]),
                 reference=", ".join(f"{value:.4g}" for value in references[row]),
                 prediction=", ".join(f"{value:.4g}" for value in answers[row]),
+                error=float(off[row]),
             )
             for row in np.argsort(-off, kind="stable")[:most].tolist()
         ]
@@ -166,7 +175,8 @@ class Regression(PooledTextTask):
     ) -> Evidence:
         """Paired bootstrap over rows."""
         references = self.references(examples)
-        return compare_values(metric, baseline, references, ours, theirs, config.confidence, config.bootstrap_samples)
+        first, second = (regression_figures(references, answers)[metric] for answers in (ours, theirs))
+        return compare(metric, baseline, first, second, config.confidence, config.bootstrap_samples)
 
     def rivals(self, frozen: Frozen, examples: Sequence[Example], seed: int, say: Callable[[str], None]) -> list[Rival]:
         """The mean; for pairs the frozen cosine; ridge regression on frozen features."""
