@@ -3,6 +3,9 @@
 Rajpurkar et al. (2016) for answers, Rajpurkar et al. (2018) for questions without one. A question has several gold
 answers, none at all where the text does not answer it; the empty prediction says that it does not. N questions are
 the independent units.
+
+Scores are those of the official script for SQuAD 2; that of SQuAD 1 differs only where normalisation leaves nothing of
+an answer.
 """
 
 from __future__ import annotations

@@ -125,8 +125,8 @@ def row_errors(references: NDArray[Any], predictions: NDArray[Any]) -> FloatArra
 class RankCorrelation:
     """Spearman's correlation over the rows that have the target, ranked anew in every resample.
 
-    Sorted once: a resample keeps the order of the distinct values and changes only how often each occurs, so the mean
-    rank of a value is the number of rows below it plus half of one more than its own.
+    Sorted once: a resample keeps the order of the distinct values and changes only how often each occurs, so mean
+    ranks are sums over how often smaller values were drawn.
     """
 
     rows: NDArray[np.intp] | None
@@ -148,9 +148,12 @@ class RankCorrelation:
 def _centred_ranks(drawn: FloatArray, group: NDArray[np.intp], total: FloatArray) -> FloatArray:
     """Ranks ``[n, S]`` of the rows in each resample, ties at their mean, less the mean of all ranks."""
     order = np.argsort(group, kind="stable")
-    starts = np.flatnonzero(np.diff(group[order], prepend=-1))
-    of_value = np.add.reduceat(drawn[order], starts, axis=0)
-    ranks: FloatArray = np.cumsum(of_value, axis=0) - of_value / 2 - total / 2
+    last = np.flatnonzero(np.diff(group[order], append=-1))
+    up_to = np.cumsum(drawn[order], axis=0)[last]
+    # A value's mean rank is the middle of the rows below it and the rows up to it, plus a half; the mean of all ranks
+    # is half of all rows, plus a half.
+    ranks: FloatArray = (up_to - total) / 2
+    ranks[1:] += up_to[:-1] / 2
     return ranks[group]
 
 
