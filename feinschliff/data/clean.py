@@ -91,13 +91,14 @@ def clean(
     All other columns stay as they are.
 
     Args:
-        output: where to write; None: ``NAME.clean.csv`` beside ``NAME.csv``, likewise .tsv, .jsonl, .parquet.
+        output: where to write; None: ``NAME.clean.csv`` beside ``NAME.csv``, likewise .tsv, .jsonl, .parquet, .conll;
+            ``.jsonl`` of .json, whose lists and objects a csv would not keep.
 
     Raises:
         DataError: files that cannot be read, columns that are not found, or the output exists.
     """
     tables, columns = open_with_columns(config.train, config)
-    output = output or _default_output(tables[0].name)
+    output = output or _default_output(tables[0])
     list_path = output.with_name(f"{_stem(output.name)}.dropped.csv")
     if any(Path(table.name).absolute() == output.absolute() for table in tables):
         raise DataError("the output is one of the inputs", where=str(output), remedy="name another with --output")
@@ -126,9 +127,9 @@ def clean(
     )
 
 
-def _default_output(source: str) -> Path:
-    path = Path("data") if source.startswith(("hf:", "pypi:")) else Path(source)
-    return path.with_name(f"{_stem(path.name)}.clean{output_format(source)}")
+def _default_output(table: Table) -> Path:
+    path = Path("data") if table.name.startswith(("hf:", "pypi:")) else Path(table.name)
+    return path.with_name(f"{_stem(path.name)}.clean{output_format(table)}")
 
 
 def _stem(name: str) -> str:

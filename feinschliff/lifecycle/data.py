@@ -105,7 +105,7 @@ def split(config: DataConfig, output_dir: Path, seed: int = 0, overwrite: bool =
     }
     tables = {name: open_tables(files, config) for name, files in sources.items() if files}
     columns = list(dict.fromkeys(name for group in tables.values() for table in group for name in table.columns))
-    suffix = output_format(tables["train"][0].name)
+    suffix = output_format(tables["train"][0])
     dropped_path = output_dir / "dropped.csv"
     with ExitStack() as stack:
         writers = {
