@@ -108,17 +108,7 @@ class Predictor:
     def score(self, examples: Sequence[Example], on_rows: Callable[[int], None] = lambda _: None) -> Scored:
         """Answers, and how many rows were longer than the model's limit."""
         encoded = self.task.encode(examples, self.facts.max_length_tokens)
-        found = self._outputs(encoded, on_rows)
-        return Scored(self.task.answers(found, encoded), self._notes(encoded.num_cut, len(examples)))
-
-    def outputs(self, examples: Sequence[Example]) -> npt.NDArray[np.float32]:
-        """What the network gives, in the form in which plain transformers can be compared with it."""
-        encoded = self.task.encode(examples, self.facts.max_length_tokens)
-        found: npt.NDArray[np.float32] = self.task.comparable(self._outputs(encoded), encoded)
-        return found
-
-    def _outputs(self, encoded: Any, on_rows: Callable[[int], None] = lambda _: None) -> npt.NDArray[np.float32]:
-        return outputs(
+        found = outputs(
             self.task,
             self.network,
             encoded.table,
@@ -126,6 +116,12 @@ class Predictor:
             targets=encoded.targets if self.task.per_token else None,
             on_rows=on_rows,
         )
+        return Scored(self.task.answers(found, encoded), self._notes(encoded.num_cut, len(examples)))
+
+    def outputs(self, examples: Sequence[Example]) -> npt.NDArray[np.float32]:
+        """What the network gives, in the form in which plain transformers can be compared with it."""
+        found: npt.NDArray[np.float32] = self.task.own_outputs(self.network, examples, self.facts.max_length_tokens)
+        return found
 
     def _notes(self, cut: int, rows: int) -> tuple[str, ...]:
         limit = self.facts.max_length_tokens

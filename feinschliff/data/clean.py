@@ -16,7 +16,8 @@ from feinschliff.data.columns import cell_labels, cell_text, is_missing
 from feinschliff.data.examples import Example, target_of
 from feinschliff.data.label_quality import spellings
 from feinschliff.data.load import open_with_columns
-from feinschliff.data.rows_to_examples import ExampleReader, count_reasons, dropped_row
+from feinschliff.data.row_kinds import reader_of
+from feinschliff.data.rows_to_examples import count_reasons, dropped_row
 from feinschliff.data.sources import read_tables
 from feinschliff.data.tables import Cell, Row, Table
 from feinschliff.data.writers import RowWriter, output_format, write_dropped
@@ -37,7 +38,8 @@ class _Cleaner:
 
     def rows(self, tables: Sequence[Table]) -> Iterator[tuple[dict[str, Cell], Example]]:
         """The rows that stay, with their labels as they are to be written."""
-        reader = ExampleReader(self.columns, dropped=self.dropped)
+        reader = reader_of(self.columns)
+        reader.dropped = self.dropped
         first: dict[bytes, str] = {}
         for row in read_tables(tables):
             cells = self._respelled(row)
@@ -59,7 +61,7 @@ class _Cleaner:
         cells = dict(row.cells)
         target = self.columns.target
         cell = cells.get(target) if target else None
-        if target is None or is_missing(cell):
+        if target is None or is_missing(cell) or not self.changes:
             return cells
         separator = self.columns.label_separator
         if isinstance(cell, list | tuple):
@@ -103,7 +105,7 @@ def clean(
     if any(Path(table.name).absolute() == output.absolute() for table in tables):
         raise DataError("the output is one of the inputs", where=str(output), remedy="name another with --output")
     raw, num_rows = _raw_labels(tables, columns)
-    changes = spellings(raw)
+    changes = spellings(raw) if columns.kind in ("single_label", "multi_label") else {}
     keep = config.duplicates == "keep"
     counts = Counter(
         label for _, example in _Cleaner(columns, keep, changes, frozenset()).rows(tables) for label in example.labels

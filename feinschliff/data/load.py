@@ -11,18 +11,12 @@ from itertools import islice
 from typing import NamedTuple
 
 from feinschliff.config.data import DataConfig
-from feinschliff.data.columns import SAMPLE_ROWS, find_columns
-from feinschliff.data.examples import Example, Splits, label_names, target_of
+from feinschliff.data.columns import SAMPLE_ROWS
+from feinschliff.data.examples import Example, Splits, answer_of, label_names, target_of
 from feinschliff.data.near_duplicates import Duplicates, find_near_duplicates
 from feinschliff.data.numbers import strata
-from feinschliff.data.rows_to_examples import (
-    ExampleReader,
-    check_table_columns,
-    count_reasons,
-    dropped_row,
-    load_examples,
-    refuse_unknown_labels,
-)
+from feinschliff.data.row_kinds import columns_of, load_examples, reader_of
+from feinschliff.data.rows_to_examples import check_table_columns, count_reasons, dropped_row, refuse_unknown_labels
 from feinschliff.data.sources import open_tables, read_tables, sha256_of_sources
 from feinschliff.data.splits import Integers, SplitRows, split_rows, split_rows_by_time, units_of
 from feinschliff.data.tables import FaultList, Table, at
@@ -48,7 +42,7 @@ def open_with_columns(
     sample = list(islice(read_tables(tables), SAMPLE_ROWS))
     if not sample:
         raise DataError("the file holds no rows", where=tables[0].name, remedy="give a file with rows")
-    columns = find_columns(tables[0].columns, sample, config, needs_target)
+    columns = columns_of(tables, sample, config, needs_target)
     check_table_columns(tables, columns)
     return tables, columns
 
@@ -66,7 +60,7 @@ def load_splits(config: DataConfig, seed: int) -> Splits:
             sides; a label that only a validation or test file has; a validation file that repeats the test file whole.
     """
     tables, columns = open_with_columns(config.train, config)
-    reader = ExampleReader(columns)
+    reader = reader_of(columns)
     pool = list(reader.read(read_tables(tables)))
     said = [note for table in tables for note in table.announcements] + columns.announcements + reader.announcements()
     splits = Splits([], [], [], columns, [], reader.dropped, said)
@@ -82,7 +76,8 @@ def load_splits(config: DataConfig, seed: int) -> Splits:
     if config.duplicates == "drop":
         pool = _without_exact_duplicates(pool, splits)
     _check_classes(pool, splits, config)
-    refuse_unknown_labels([*splits.validation, *splits.test], set(label_names(pool)), "no training row has it")
+    if columns.kind != "spans":  # a rare type of entity may lack in the training rows: it is missed, not impossible
+        refuse_unknown_labels([*splits.validation, *splits.test], set(label_names(pool)), "no training row has it")
     clusters = _clean_and_cluster(pool, splits, config)
     pool = splits.train
     _check_classes(pool, splits, config)
@@ -122,6 +117,8 @@ def _check_classes(pool: list[Example], splits: Splits, config: DataConfig) -> N
     counts = Counter(label for example in pool for label in example.labels)
     if len(pool) > 1 and splits.columns.kind == "multi_label" and not counts:
         raise DataError("no row has a label", where=where, remedy="check --target and --data.label-separator")
+    if len(pool) > 1 and splits.columns.kind == "spans" and not counts:
+        raise DataError("no row has a span", where=where, why="there is nothing to find", remedy="check --target")
     if len(pool) > 1 and splits.columns.kind == "single_label":
         _check_single_labels(pool, counts, splits.columns.target or "", config)
     if len(pool) > 1 and splits.columns.kind == "values":
@@ -224,7 +221,7 @@ def _repeated(
     for row in rows:
         own = int(found.representative[row])
         near = (other for one in neighbours.get(own, []) for other in members.get(one, []))
-        alike = (other for other in near if target_of(together[other]) == target_of(together[row]))
+        alike = (other for other in near if answer_of(together[other]) == answer_of(together[row]))
         if (twin := next(iter(members.get(own, [])), None)) is not None:
             repeated[row] = ("duplicate", twin)
         elif (twin := next(alike, None)) is not None:

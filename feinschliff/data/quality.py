@@ -59,8 +59,9 @@ def check(config: DataConfig, hooks: ModelHooks | None = None, seed: int = 0) ->
     lengths = None
     if scanned.num_tokens is not None and len(scanned.num_tokens):
         lengths = summarise_lengths(scanned.num_tokens, hooks.limit_tokens or int(scanned.num_tokens.max()))
-        drafts += _too_long(scanned, scanned.num_tokens, lengths.limit)
-    if hooks.embed is not None and not scanned.columns.values:
+        if scanned.columns.kind != "spans":  # those are read in windows, nothing is cut
+            drafts += _too_long(scanned, scanned.num_tokens, lengths.limit)
+    if hooks.embed is not None and scanned.columns.kind in ("single_label", "multi_label"):
         drafts += label_error_drafts(scanned, hooks.embed, seed)
     return DataReport(
         files=[table.name for tables in scanned.tables for table in tables],

@@ -10,11 +10,9 @@ import math
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from feinschliff.config.data import DataConfig
 from feinschliff.data.columns import cell_labels, cell_text, is_missing
 from feinschliff.data.examples import Example
 from feinschliff.data.numbers import number
-from feinschliff.data.sources import open_tables, read_tables
 from feinschliff.data.tables import FaultList, Row, Table, at
 from feinschliff.errors import DataError, Fault
 from feinschliff.results.data import ColumnsFound, DroppedRow
@@ -58,13 +56,8 @@ class ExampleReader:
         elif self.needs_labels and not labels and not self._is_empty_list(cells):
             self._drop(row, f"no label in column {columns.target!r}{_shown(cells.get(columns.target or ''))}", texts)
         else:
-            return Example(texts, labels, row.place, *self._group_and_time(row), place)
+            return Example(texts, labels, row.place, *group_and_time(row, columns), place)
         return None
-
-    def _group_and_time(self, row: Row) -> tuple[str | None, str | None]:
-        names = (self.columns.group, self.columns.time)
-        group, time = (cell_text(row.cells.get(name)) if name else "" for name in names)
-        return group or None, time or None
 
     def _with_values(self, row: Row, texts: tuple[str, ...], place: int) -> Example | None:
         """A row with numbers to be predicted; one of several may be missing."""
@@ -84,7 +77,7 @@ class ExampleReader:
             self._drop(row, f"no number in column {names[0]!r}{_shown(cells.get(names[0]))}", texts)
         else:
             values = tuple(math.nan if value is None else value for value in found)
-            return Example(texts, (), row.place, *self._group_and_time(row), place, values)
+            return Example(texts, (), row.place, *group_and_time(row, self.columns), place, values)
         return None
 
     def _is_empty_list(self, cells: object) -> bool:
@@ -101,6 +94,12 @@ class ExampleReader:
         if self.num_trimmed_labels:
             said.append(f"blanks around {self.num_trimmed_labels:,} labels removed")
         return said
+
+
+def group_and_time(row: Row, columns: ColumnsFound) -> tuple[str | None, str | None]:
+    """What a split goes by; None where nothing is there."""
+    group, time = (cell_text(row.cells.get(name)) if name else "" for name in (columns.group, columns.time))
+    return group or None, time or None
 
 
 def _shown(cell: object) -> str:
@@ -145,41 +144,6 @@ def check_table_columns(
                 faults.append(Fault(f"there is no column {name!r}", table.name, why, hint))
     if faults:
         raise DataError(faults)
-
-
-def load_examples(
-    sources: Sequence[str],
-    config: DataConfig,
-    columns: ColumnsFound,
-    known_labels: Collection[str] | None = None,
-    needs_labels: bool = True,
-    why: str = OTHER_FILES,
-) -> tuple[list[Example], list[DroppedRow], list[str]]:
-    """Read files with the columns of a run, to evaluate or (``needs_labels=False``) to predict.
-
-    To predict, a file with one column need not name it as the run's did, and labels are read where they are there.
-
-    Returns:
-        examples, rows dropped, announcements.
-
-    Raises:
-        DataError: unreadable files, missing columns, no usable row, or labels that are not among ``known_labels``.
-    """
-    tables = open_tables(sources, config)
-    if not needs_labels and len(columns.text) == 1 and all(len(table.columns) == 1 for table in tables):
-        alone = {"text": tables[0].columns, "target": None, "values": [], "group": None, "time": None}
-        columns = columns.model_copy(update=alone)
-    check_table_columns(tables, columns, needs_labels, why)
-    reader = ExampleReader(columns, needs_labels)
-    examples = list(reader.read(read_tables(tables)))
-    if known_labels is not None:
-        refuse_unknown_labels(examples, known_labels, "the run does not know it")
-    if not examples:
-        raise DataError(
-            "no row can be used", where=", ".join(sources), why="; ".join(reader.announcements()) or "empty"
-        )
-    said = [note for table in tables for note in table.announcements]
-    return examples, reader.dropped, said + reader.announcements()
 
 
 def refuse_unknown_labels(examples: Iterable[Example], known: Collection[str], why: str) -> None:

@@ -11,12 +11,11 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Literal
 
 from feinschliff.data.spans import Span
 from feinschliff.errors import DataError
+from feinschliff.results.data import Scheme as Scheme
 
-Scheme = Literal["IO", "IOB1", "IOB2", "BIOES", "BILOU", "BMES"]
 OUTSIDE = "O"
 UNTYPED = "_"
 """The type of an entity whose tags are ``B`` and ``I`` alone, as seqeval calls it."""

@@ -14,10 +14,17 @@ from feinschliff.models.catalogue import entries, hub_id
 from feinschliff.models.size import weights_sha256
 from feinschliff.models.sources import ResolvedModel
 from feinschliff.results.comparison import TuneResult
+from feinschliff.results.data import Kind
 from feinschliff.results.formats import format_metric_name, format_value
 from feinschliff.results.training import TrainingResult
 from feinschliff.store.run_directory import RunDirectory
 
+PIPELINE_TAGS: dict[Kind, str] = {
+    "single_label": "text-classification",
+    "multi_label": "text-classification",
+    "values": "text-classification",
+    "spans": "token-classification",
+}
 LIBRARIES = ("torch", "transformers", "tokenizers", "peft", "scikit-learn", "numpy")
 
 
@@ -52,6 +59,7 @@ def write_training_card(result: TrainingResult, config: RunConfig, model: Resolv
             "dropped": len(splits.dropped),
         },
         kind=splits.columns.kind,
+        pipeline_tag=PIPELINE_TAGS[splits.columns.kind],
         targets=splits.columns.values,
         sentence_pairs=len(splits.columns.text) == 2,
         versions=versions(),
@@ -95,6 +103,7 @@ def write_model_card(result: TuneResult, config: RunConfig, model: ResolvedModel
         rows={"train": rows.train, "validation": rows.validation, "test": rows.test, "dropped": rows.dropped},
         max_length_tokens=details.data.lengths.limit if details.data.lengths else None,
         kind=details.columns.kind,
+        pipeline_tag=PIPELINE_TAGS[details.columns.kind],
         targets=details.columns.values,
         sentence_pairs=len(details.columns.text) == 2,
         versions=details.versions,

@@ -53,13 +53,14 @@ class FrozenEncoder:
         missing = list({example.texts: example for example in examples if example.texts not in self._known}.values())
         if missing:
             on_rows = counted(self._observers, "embedding", len(missing) * self.task.context.num_texts)
-            with self._timed(len(missing)):
+            with self.timed(len(missing)):
                 computed = frozen_features(self.task, self.network, missing, self.max_length_tokens, on_rows)
             self._known |= {example.texts: computed[row] for row, example in enumerate(missing)}
         return np.stack([self._known[example.texts] for example in examples])
 
     @contextmanager
-    def _timed(self, rows: int) -> Iterator[None]:
+    def timed(self, rows: int) -> Iterator[None]:
+        """Around a forward pass over so many rows."""
         begin = time.perf_counter()
         yield
         self._seconds, self._rows = self._seconds + time.perf_counter() - begin, self._rows + rows

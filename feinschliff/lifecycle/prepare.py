@@ -272,7 +272,7 @@ def start_head(
     """Start the head from the frozen network's features, on rows that the task picks."""
     if train.targets is None:
         raise DataError("the training rows have no labels")
-    rows = task.head_rows(train.targets, config.seed)
+    rows = task.head_rows(train, config.seed)
     network.eval()
     features, targets, place = [], [], []
     for part in micro_batches(rows, train.table.lengths, min(config.training.micro_batch_tokens, FORWARD_TOKENS)):

@@ -8,7 +8,7 @@ from feinschliff import registry
 from feinschliff.config.run import RunConfig
 from feinschliff.results.data import Kind
 
-ROWS_OF: dict[Kind, str] = {"single_label": "labels", "multi_label": "labels", "values": "values"}
+ROWS_OF: dict[Kind, str] = {"single_label": "labels", "multi_label": "labels", "values": "values", "spans": "spans"}
 """Kind of target that was found -> the name by which tasks say which rows they read (``ROWS``)."""
 
 

@@ -65,11 +65,17 @@ class CardFacts:
     pipeline_tag: str = "text-classification"
 
 
-_VERBS: Mapping[Kind, str] = {"single_label": "classify", "multi_label": "classify", "values": "estimate"}
+_VERBS: Mapping[Kind, str] = {
+    "single_label": "classify",
+    "multi_label": "classify",
+    "values": "estimate",
+    "spans": "find",
+}
 _LIMITS: Mapping[Kind, str] = {
     "single_label": "Every text gets one of the labels above, also a text that fits none.",
     "multi_label": "A text that fits none of the labels above may get none.",
     "values": "Every text gets numbers, also a text that they do not fit.",
+    "spans": "What looks like one of the labels above in other kinds of text may be missed, or made up.",
 }
 
 
@@ -158,8 +164,8 @@ def _cell(text: str) -> str:
 
 def _usage(facts: CardFacts) -> str:
     given = '{"text": "first text", "text_pair": "second text"}' if facts.sentence_pairs else '"your text"'
-    arguments = ["truncation=True"]
-    if facts.max_length_tokens:
+    arguments = ["truncation=True"] if facts.kind != "spans" else []
+    if facts.max_length_tokens and facts.kind != "spans":
         arguments.append(f"max_length={facts.max_length_tokens}")
     if facts.kind == "multi_label":
         arguments += ["top_k=None", 'function_to_apply="sigmoid"']
@@ -167,13 +173,20 @@ def _usage(facts: CardFacts) -> str:
         arguments += ["top_k=None", 'function_to_apply="none"']
     return (
         "## Use\n\n```python\nfrom transformers import pipeline\n\n"
-        f'{_VERBS[facts.kind]} = pipeline("{facts.pipeline_tag}", model="path/to/this/folder")\n'
-        f"{_VERBS[facts.kind]}({given}, {', '.join(arguments)})\n```\n\n{_answers(facts)}"
+        f'{_VERBS[facts.kind]} = pipeline("{facts.pipeline_tag}", model="path/to/this/folder"{_pipeline(facts)})\n'
+        f"{_VERBS[facts.kind]}({', '.join([given, *arguments])})\n```\n\n{_answers(facts)}"
     )
+
+
+def _pipeline(facts: CardFacts) -> str:
+    """What the pipeline is told besides."""
+    return ', aggregation_strategy="first"' if facts.kind == "spans" else ""
 
 
 def _answers(facts: CardFacts) -> str:
     """What comes out."""
+    if facts.kind == "spans":
+        return f"Pieces of the text, each with one of: {', '.join(f'`{label}`' for label in facts.labels)}."
     if facts.kind == "values":
         return f"A number for each of: {', '.join(f'`{name}`' for name in facts.targets)} (in the units of the data)."
     labels = ", ".join(f"`{label}`" for label in facts.labels)
@@ -210,7 +223,7 @@ def _base(facts: CardFacts) -> str:
 
 def _limits(facts: CardFacts) -> str:
     limits = ["The figures hold for texts like the test rows; on other texts measure again.", _LIMITS[facts.kind]]
-    if facts.max_length_tokens:
+    if facts.max_length_tokens and facts.kind != "spans":
         limits.append(f"Texts longer than {facts.max_length_tokens} tokens are cut; the rest is not read.")
     limits.append("Bias of the base model and of the data was not audited.")
     return "## Limits\n\n" + "\n".join(f"- {limit}" for limit in (*limits, *facts.limits))

@@ -14,10 +14,10 @@ from feinschliff import settings
 from feinschliff.reports.views import TUNED, heading, lead
 from feinschliff.results.comparison import TuneResult, VerdictWord
 from feinschliff.results.formats import (
-    format_bound,
     format_candidate,
     format_difference,
     format_duration,
+    format_interval,
     format_metric_name,
     format_p,
     format_value,
@@ -62,7 +62,7 @@ def _table(result: TuneResult) -> list[str]:
     if left_out > 0:
         lines.append(f"  and {left_out} weaker {'baseline' if left_out == 1 else 'baselines'}, see the report")
     d = result.difference
-    interval = f"{format_bound(metric, d.low)} to {format_bound(metric, d.high)}, {format_p(d.p)}"
+    interval = f"{format_interval(metric, d.value, d.low, d.high)}, {format_p(d.p)}"
     return [*lines, f"  {'difference':<30}{format_difference(metric, d.value):>12}   {interval}"]
 
 

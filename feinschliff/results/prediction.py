@@ -7,6 +7,18 @@ from pydantic import Field
 from feinschliff.results.measures import Result
 
 
+class PredictedSpan(Result):
+    """A labelled piece of a text."""
+
+    start: int
+    end: int
+    """Characters of the text, from `start` up to, not including, `end`."""
+    label: str
+    text: str
+    score: float
+    """Mean probability of its words' tags."""
+
+
 class PredictionResult(Result):
     """The answer for one text or pair."""
 
@@ -19,6 +31,8 @@ class PredictionResult(Result):
     """The most probable labels with their probabilities."""
     values: dict[str, float] = Field(default_factory=dict)
     """Numbers predicted, in their units."""
+    spans: list[PredictedSpan] | None = None
+    """Pieces found in the text, where that is what is predicted."""
     file: str
     line: int
 

@@ -8,18 +8,31 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from feinschliff.config.model import ModelConfig
 from feinschliff.data.examples import Example
 from feinschliff.engine import attention
+from feinschliff.engine.batching import FORWARD_TOKENS, Batch
+from feinschliff.engine.scoring import outputs
 from feinschliff.models.heads import Head
 from feinschliff.models.load import LoadedEncoder, load_encoder
 from feinschliff.models.native import read_head
 from feinschliff.tasks._loading import load_base
 from feinschliff.tasks._sequence_network import SequenceNetwork
-from feinschliff.tasks._task import EncodedSet, TaskContext
+from feinschliff.tasks._task import EncodedSet, Floats, TaskContext
 from feinschliff.tasks._text_table import text_table
+
+
+def row_targets(encoded: EncodedSet) -> Tensor:
+    """The targets of rows that have them.
+
+    Raises:
+        TypeError: these have none, or one a token.
+    """
+    if not isinstance(encoded.targets, Tensor):
+        raise TypeError("rows without targets")
+    return encoded.targets
 
 
 class PooledTextTask:
@@ -74,6 +87,14 @@ class PooledTextTask:
         """Tokens (special ones included), targets where all rows have them, and how many rows were cut."""
         table, num_cut = text_table(self.tokenizer, examples, self.context.num_texts, max_length_tokens)
         return EncodedSet(table, self.targets_of(examples), num_cut, examples)
+
+    def predict(self, network: nn.Module, batch: Batch) -> Tensor:
+        """What is kept of the outputs, [B, ...]."""
+        raise NotImplementedError
+
+    def own_outputs(self, network: Any, examples: Sequence[Example], max_length_tokens: int) -> Floats:
+        """What :meth:`predict` gives, [N, ...]."""
+        return outputs(self, network, self.encode(examples, max_length_tokens).table, max_tokens=FORWARD_TOKENS)
 
     def for_single_texts(self) -> Self:
         """The same task and tokenizer for one text a row: pairs are also embedded side by side."""

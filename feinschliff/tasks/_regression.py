@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from feinschliff.config.evaluation import EvaluationConfig
 from feinschliff.data.examples import Example
-from feinschliff.engine.batching import Batch, Ints, Targets
+from feinschliff.engine.batching import Batch, Ints
 from feinschliff.engine.contracts import LossOutput
 from feinschliff.models.native import save_sequence_classifier
 from feinschliff.models.plain import plain_logits
@@ -32,7 +32,7 @@ from feinschliff.results.regression import (
     row_errors,
 )
 from feinschliff.results.verdicts import Evidence, compare
-from feinschliff.tasks._pooled_text import PooledTextTask
+from feinschliff.tasks._pooled_text import PooledTextTask, row_targets
 from feinschliff.tasks._rivals import Cosine, MeanValue, Ridge, ridge
 from feinschliff.tasks._sequence_network import SequenceNetwork
 from feinschliff.tasks._shown import joined, row_ref
@@ -81,11 +81,9 @@ class Regression(PooledTextTask):
         named["linear.weight"].div_(scales[:, None])
         return network
 
-    def head_rows(self, targets: Targets, seed: int) -> Ints:
+    def head_rows(self, encoded: EncodedSet, seed: int) -> Ints:
         """Rows by chance."""
-        if not isinstance(targets, Tensor):
-            raise TypeError("targets are one row of numbers each")
-        return np.random.default_rng([seed, 0x4EAD]).permutation(len(targets))[:HEAD_ROWS]
+        return np.random.default_rng([seed, 0x4EAD]).permutation(len(encoded.table))[:HEAD_ROWS]
 
     def start_head(self, network: Any, features: Tensor, targets: Tensor) -> None:
         """Ridge regression on the frozen features: training begins where a probe stands."""
@@ -114,9 +112,7 @@ class Regression(PooledTextTask):
 
     def validation_loss(self, outputs: Floats, encoded: EncodedSet) -> float:
         """The training loss's mean."""
-        if not isinstance(encoded.targets, Tensor):
-            raise RuntimeError("rows without targets have no loss")
-        return float(0.5 * np.nanmean((outputs - encoded.targets.numpy()) ** 2))
+        return float(0.5 * np.nanmean((outputs - row_targets(encoded).numpy()) ** 2))
 
     def temperature(self, outputs: Floats, encoded: EncodedSet) -> float | None:
         """There are no probabilities."""
@@ -216,7 +212,3 @@ class Regression(PooledTextTask):
         units = plain_logits(folder, [example.texts for example in examples]).double().numpy()
         scaled: Floats = ((units - self._means) / self._scales).astype(np.float32)
         return scaled
-
-    def comparable(self, outputs: Floats, encoded: EncodedSet) -> Floats:
-        """Scaled answers as they are."""
-        return outputs

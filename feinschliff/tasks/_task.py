@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -65,6 +66,10 @@ class Frozen(Protocol):
         """One vector a row [N, d]."""
         ...
 
+    def timed(self, rows: int) -> AbstractContextManager[None]:
+        """Around a forward pass over so many rows: what trials will take is told from it."""
+        ...
+
 
 class Rival(Protocol):
     """What a tuned model has to beat, fitted on the training rows."""
@@ -100,7 +105,7 @@ class Task(Protocol):
         """Examples to what a network takes in. Call after a model is loaded."""
         ...
 
-    def head_rows(self, targets: Targets, seed: int) -> Ints:
+    def head_rows(self, encoded: EncodedSet, seed: int) -> Ints:
         """Rows whose frozen features the head is started from."""
         ...
 
@@ -175,9 +180,9 @@ class Task(Protocol):
         ...
 
     def plain_outputs(self, folder: Path, examples: Sequence[Example]) -> Floats:
-        """What plain transformers makes of a written folder, in the form that :meth:`comparable` gives."""
+        """What plain transformers makes of a written folder."""
         ...
 
-    def comparable(self, outputs: Floats, encoded: EncodedSet) -> Floats:
-        """Our own outputs, in the form of :meth:`plain_outputs`."""
+    def own_outputs(self, network: Any, examples: Sequence[Example], max_length_tokens: int) -> Floats:
+        """What our own network makes of the same rows, in the form of :meth:`plain_outputs`."""
         ...

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from feinschliff.config.evaluation import EvaluationConfig
 from feinschliff.data.examples import Example
-from feinschliff.engine.batching import Batch, Ints, Targets
+from feinschliff.engine.batching import Batch, Ints
 from feinschliff.engine.calibration import fit_temperature
 from feinschliff.engine.contracts import LossOutput
 from feinschliff.engine.scoring import mean_loss
@@ -29,7 +29,7 @@ from feinschliff.results.prediction import PredictionResult
 from feinschliff.results.verdicts import Evidence, compare_predictions
 from feinschliff.tasks import _classified
 from feinschliff.tasks._classified import Classified, references_of
-from feinschliff.tasks._pooled_text import PooledTextTask
+from feinschliff.tasks._pooled_text import PooledTextTask, row_targets
 from feinschliff.tasks._rivals import Baseline, majority, probe
 from feinschliff.tasks._task import EncodedSet, Floats, Frozen, Rival
 
@@ -49,11 +49,9 @@ class TextClassification(PooledTextTask):
         targets = torch.from_numpy(references_of(examples, self.context.label_names, self.context.multi_label))
         return targets.float() if self.context.multi_label else targets
 
-    def head_rows(self, targets: Targets, seed: int) -> Ints:
+    def head_rows(self, encoded: EncodedSet, seed: int) -> Ints:
         """Some rows of each class."""
-        if not isinstance(targets, Tensor):
-            raise TypeError("a classifier's targets are one a row")
-        return _classified.sample_per_class(targets.numpy(), seed)
+        return _classified.sample_per_class(row_targets(encoded).numpy(), seed)
 
     def start_head(self, network: Any, features: Tensor, targets: Tensor) -> None:
         """Class means: training begins where a nearest-mean classifier stands."""
@@ -88,16 +86,11 @@ class TextClassification(PooledTextTask):
 
     def validation_loss(self, outputs: Floats, encoded: EncodedSet) -> float:
         """Mean unsmoothed cross-entropy."""
-        if not isinstance(encoded.targets, Tensor):
-            raise RuntimeError("rows without labels have no loss")
-        return mean_loss(outputs, encoded.targets)
+        return mean_loss(outputs, row_targets(encoded))
 
     def temperature(self, outputs: Floats, encoded: EncodedSet) -> float | None:
         """Temperature scaling of one-label probabilities."""
-        targets = encoded.targets
-        if self.context.multi_label or not isinstance(targets, Tensor):
-            return None
-        return fit_temperature(outputs, targets.numpy())
+        return None if self.context.multi_label else fit_temperature(outputs, row_targets(encoded).numpy())
 
     def deciding_metric(self, examples: Sequence[Example]) -> tuple[str, str]:
         """Accuracy; macro F1 of very uneven classes; micro F1 of several labels."""
@@ -167,10 +160,6 @@ class TextClassification(PooledTextTask):
         """Probabilities [N, C] of plain transformers."""
         logits = plain_logits(folder, [example.texts for example in examples])
         return (torch.sigmoid(logits) if self.context.multi_label else torch.softmax(logits, -1)).numpy()
-
-    def comparable(self, outputs: Floats, encoded: EncodedSet) -> Floats:
-        """Probabilities as they are."""
-        return outputs
 
 
 class _Fitted:
