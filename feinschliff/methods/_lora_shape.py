@@ -179,7 +179,7 @@ def _check_kind(start: PeftFolder) -> None:
             f"the adapter in {start.path} is of a kind that is not known here",
             where=FIELD,
             why="; ".join(f"its {key} is {theirs[key]!r}" for key in unlike),
-            remedy="convert it to plain LoRA with PEFT: `save_pretrained(path_initial_model_for_weight_conversion=...)`",
+            remedy="convert it with PEFT: `save_pretrained(folder, path_initial_model_for_weight_conversion=...)`",
         )
     lacking = [name for name, parts in start.tensors.items() if "lora_A.weight" not in parts]
     if lacking:
