@@ -57,7 +57,7 @@ def candidates(num_layers: int) -> list[Recipe]:
             "lora",
             "few trained weights, little to forget",
             {"type": "lora"},
-            {"epochs": 4.0, "learning_rate": 1e-3},
+            {"epochs": 4.0},
             3.5,
         ),
         Recipe(

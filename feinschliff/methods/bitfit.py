@@ -30,10 +30,12 @@ class BitfitConfig(TypedConfig):
 class Bitfit(Method):
     """Biases and head move.
 
-    A bias moves far compared with its size: the paper searches rates up to 1e-3, ten times those of full fine-tuning.
+    The paper searches rates from 1e-4 to 1e-3. The default is lower than its best because the head learns at a multiple
+    of it (``training.head_learning_rate_multiplier``): MiniLM on 400 rows of SST-2 reached a validation loss of 0.49 at
+    1e-4 and at 3e-4, and on 500 rows 0.46 at 3e-4, 0.60 at 1e-3 and 1.0 at 3e-3. For 1e-3 lower the multiplier.
     """
 
-    default_learning_rate = 1e-3
+    default_learning_rate = 3e-4
 
     def adapt(self, network: Any) -> nn.Module:
         """Freeze all but the chosen biases of the body and the head.

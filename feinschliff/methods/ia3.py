@@ -49,10 +49,13 @@ class Ia3Config(TypedConfig):
 class Ia3(Method):
     """Vectors and head move.
 
-    The default rate is the paper's: 3e-3. A vector moves about one rate a step, from one.
+    The paper's rate is 3e-3. The default is lower because the head learns at a multiple of it
+    (``training.head_learning_rate_multiplier``): MiniLM on 400 rows of SST-2 reached a validation loss of 0.50 at 1e-4
+    and at 3e-4, and on 500 rows 0.61 at 1e-3. A vector moves about one rate a step, so long runs or a lower multiplier
+    want more.
     """
 
-    default_learning_rate = 3e-3
+    default_learning_rate = 3e-4
 
     def __init__(self, config: Ia3Config) -> None:
         super().__init__(config)

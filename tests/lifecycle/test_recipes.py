@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from feinschliff import registry
 from feinschliff.config.run import RunConfig
 from feinschliff.lifecycle.recipes import candidates, configured, usable
 
@@ -27,6 +28,15 @@ def test_a_method_without_a_recipe_keeps_its_own_rate(method: str) -> None:
     assert only.method["type"] == method
     assert "learning_rate" not in only.training
     assert configured(config, only, {"method.type"}, "run").training.learning_rate is None
+
+
+@pytest.mark.parametrize("variant", ["rslora", "pissa", "dora"])
+def test_a_variant_of_lora_keeps_its_own_rate(variant: str) -> None:
+    config = RunConfig.model_validate({"method": {"type": "lora", variant: True}})
+    (only,) = usable(candidates(6), config, {"method.type", f"method.{variant}"})
+    assert configured(config, only, {"method.type"}, "run").training.learning_rate is None
+    rate = registry.load("method", "lora").create(config.method).default_learning_rate
+    assert rate == (1e-3 if variant == "dora" else 3e-4)
 
 
 def test_adversarial_steps_leave_what_trains_the_embeddings_at_twice_the_cost() -> None:
