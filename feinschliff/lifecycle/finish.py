@@ -20,7 +20,6 @@ from feinschliff.engine.batching import Targets
 from feinschliff.engine.checkpoint import is_full, sync
 from feinschliff.errors import RunDirectoryError
 from feinschliff.lifecycle.prepare import Prepared
-from feinschliff.models.live_embedding import LiveEmbedding
 from feinschliff.models.sources import ResolvedModel
 from feinschliff.predictor import FACTS, ModelFacts
 from feinschliff.store.run_directory import RunDirectory, disk_full
@@ -51,18 +50,9 @@ def _numbers(targets: Targets | None) -> Any:
     return targets.numpy() if isinstance(targets, Tensor) else None if targets is None else targets.values
 
 
-def count_parameters(network: Any) -> int:
-    """All parameters of a network; embedding rows that are trained stand in the whole table too and count once."""
-    total = sum(parameter.numel() for parameter in network.parameters())
-    for module in network.modules():
-        if isinstance(module, LiveEmbedding):
-            total -= module.weight.numel()
-    return int(total)
-
-
 @torch.no_grad()
-def whole_weights(prepared: Prepared, trained: dict[str, Tensor], model: ResolvedModel) -> dict[str, Tensor]:
-    """All weights in fp32 by the plain network's names: the base's from its folder, the trained ones over them, merged.
+def over_base(prepared: Prepared, trained: dict[str, Tensor], model: ResolvedModel) -> tuple[Any, dict[str, Tensor]]:
+    """The base model from its folder, adapted, and all weights in fp32 by its names, the trained ones in their places.
 
     The base is read again because the network in memory may hold it in a lower precision.
     """
@@ -77,7 +67,12 @@ def whole_weights(prepared: Prepared, trained: dict[str, Tensor], model: Resolve
             weights[name] = table
         else:
             weights[name] = value
-    merged: dict[str, Tensor] = prepared.method.merged_weights(base, weights)
+    return base, weights
+
+
+def whole_weights(prepared: Prepared, trained: dict[str, Tensor], model: ResolvedModel) -> dict[str, Tensor]:
+    """All weights in fp32 by the plain network's names, what was trained merged into them."""
+    merged: dict[str, Tensor] = prepared.method.merged_weights(*over_base(prepared, trained, model))
     return merged
 
 
@@ -102,18 +97,21 @@ def export_best(
     directory: RunDirectory,
     say: Callable[[str], None] = lambda _: None,
 ) -> None:
-    """Write the run's ``model`` folder, all or nothing.
+    """Write the run's ``model`` folder, all or nothing, and beside it the adapter in PEFT's format, where there is one.
 
     Raises:
         ResourceError: the disk is full; the checkpoints are intact.
     """
-    weights = whole_weights(prepared, calibrated(prepared, load_file(best), say), model)
+    base, weights = over_base(prepared, calibrated(prepared, load_file(best), say), model)
     prepared.task.loaded.tokenizer.model_max_length = prepared.max_length_tokens  # `pipeline` cuts where training did
-    building = directory.path / ".model.tmp"
+    building, adapter = directory.path / ".model.tmp", directory.path / ".adapter.tmp"
     try:
-        shutil.rmtree(building, ignore_errors=True)
+        for folder in (building, adapter, directory.adapter):
+            shutil.rmtree(folder, ignore_errors=True)
         building.mkdir(parents=True)
-        prepared.task.save_native(prepared.network, weights, building)
+        if prepared.method.save_adapter(base, weights, adapter, model.name):
+            _put_in_place(adapter, directory.adapter)
+        prepared.task.save_native(prepared.network, prepared.method.merged_weights(base, weights), building)
         facts = ModelFacts(
             task=prepared.config.task.model_dump(mode="json"),
             context=prepared.task.context,
@@ -124,13 +122,19 @@ def export_best(
             pooling=prepared.network.pooling,
         )
         (building / FACTS).write_text(json.dumps(facts.to_dict(), indent=2, ensure_ascii=False), encoding="utf-8")
-        for file in (*building.iterdir(), building):
-            sync(file)
-        if directory.model.exists():
-            shutil.rmtree(directory.model)
-        os.replace(building, directory.model)
+        _put_in_place(building, directory.model)
     except (OSError, SafetensorError) as error:
-        shutil.rmtree(building, ignore_errors=True)
+        for folder in (building, adapter):
+            shutil.rmtree(folder, ignore_errors=True)
         if is_full(error):
             raise disk_full(directory.path) from error
         raise RunDirectoryError(f"{directory.model} cannot be written", why=str(error)) from error
+
+
+def _put_in_place(building: Path, folder: Path) -> None:
+    """Flush what was built to the disk and give it its name."""
+    for file in (*building.iterdir(), building):
+        sync(file)
+    if folder.exists():
+        shutil.rmtree(folder)
+    os.replace(building, folder)

@@ -174,6 +174,9 @@ def prepare(
     if precision is None:
         precision = _precision(config, network, say)
     masters = MasterWeights(network, network.body, DTYPES[precision])
+    trained, total = sum(master.numel() for master in masters.masters), count_parameters(network)
+    share = f"method {config.method.type} trains {trained:,} of {total:,} parameters ({trained / total:.2%})"
+    say(f"{share}: {method.describe(network)}")
     cache, validation_cache = _caches(config, network, train, validation, run_path, say)
     if config.model.head_init == "class_means":
         start_head(task, network, train, config, cache)
@@ -194,6 +197,15 @@ def prepare(
     return Prepared(
         config, task, method, network, learner, validation, validation_cache, metric, precision, limit, live, notes
     )
+
+
+def count_parameters(network: Any) -> int:
+    """All parameters of a network; embedding rows that are trained stand in the whole table too and count once."""
+    total = sum(parameter.numel() for parameter in network.parameters())
+    for module in network.modules():
+        if isinstance(module, LiveEmbedding):
+            total -= module.weight.numel()
+    return int(total)
 
 
 def _restrict_embeddings(network: Any, train: EncodedSet, say: Callable[[str], None]) -> Any:

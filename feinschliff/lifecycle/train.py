@@ -26,7 +26,7 @@ from feinschliff.errors import Interrupted, RunDirectoryError
 from feinschliff.lifecycle import finish, held_out, interrupts
 from feinschliff.lifecycle.cards import write_training_card
 from feinschliff.lifecycle.observing import Observer, tell
-from feinschliff.lifecycle.prepare import Prepared, deciding_metric, prepare
+from feinschliff.lifecycle.prepare import Prepared, count_parameters, deciding_metric, prepare
 from feinschliff.lifecycle.recipes import given_fields
 from feinschliff.lifecycle.recognise import with_rows, with_task
 from feinschliff.models.sources import ResolvedModel, resolve_model
@@ -289,7 +289,7 @@ def _result(
         seconds=state.seconds,
         rows_per_second=rows / max(state.seconds, 1e-9),
         trained_parameters=sum(master.numel() for master in learner.masters.masters),
-        all_parameters=finish.count_parameters(prepared.network),
+        all_parameters=count_parameters(prepared.network),
         precision=prepared.precision,
         learning_rate=learner.optimizer.learning_rate,
         metric=prepared.metric,

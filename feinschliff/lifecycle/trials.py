@@ -114,11 +114,14 @@ def _all_in_full(search: Search, recipes: Sequence[Recipe]) -> Choice:
     best = _best(recipes, trials, search.metric)
     folder = RunDirectory(_trial_folder(search, best))
     directory = search.context.directory
-    if folder.model.exists():
-        shutil.rmtree(directory.model, ignore_errors=True)
-        folder.model.rename(directory.model)
+    for made, wanted in ((folder.adapter, directory.adapter), (folder.model, directory.model)):
+        if made.exists():
+            shutil.rmtree(wanted, ignore_errors=True)
+            made.rename(wanted)
     for recipe in recipes:
-        shutil.rmtree(RunDirectory(_trial_folder(search, recipe)).model, ignore_errors=True)
+        folder = RunDirectory(_trial_folder(search, recipe))
+        for made in (folder.adapter, folder.model):
+            shutil.rmtree(made, ignore_errors=True)
     config = configured(search.config, best, search.given, search.config.output_dir)
     write_json(directory.training, results[best.name].model_dump(mode="json"))
     return Choice(best, config, results[best.name], _marked(trials, best))

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from feinschliff.config.training import TrainingConfig
+from feinschliff.methods._names import listed
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -27,6 +29,12 @@ class Staged(Protocol):
     def depth_of(self, parameter_name: str) -> int:
         """See ``engine.contracts.Network``."""
         ...
+
+
+def is_head(network: Any, parameter_name: str) -> bool:
+    """Whether a parameter lies above the last layer."""
+    above: bool = network.depth_of(parameter_name) > network.body.num_layers
+    return above
 
 
 class Method:
@@ -48,8 +56,23 @@ class Method:
         shapes = [(name, p.ndim) for name, p in network.named_parameters() if p.requires_grad]
         return layer_wise_groups(shapes, network.depth_of, training)
 
+    def describe(self, network: Any) -> str:
+        """What is trained, in words, for the announcement (``lifecycle.prepare`` counts it)."""
+        depths = {network.depth_of(name) for name, p in network.named_parameters() if p.requires_grad}
+        top = network.body.num_layers
+        num_layers = len(depths & set(range(1, top + 1)))
+        parts = [
+            *(["the embeddings"] if 0 in depths else []),
+            *([f"{num_layers} of {top} layers"] if num_layers else []),
+            *(["the head"] if top + 1 in depths else []),
+        ]
+        return listed(parts)
+
     def start_epoch(self, network: nn.Module, epoch: int) -> None:
-        """Called before each epoch; nothing changes by default."""
+        """Called before each epoch, and at a resumed run's first step: a function of ``epoch`` and nothing else.
+
+        Nothing changes by default.
+        """
 
     @contextmanager
     def reference(self, network: nn.Module) -> Iterator[nn.Module]:
@@ -57,5 +80,17 @@ class Method:
         yield network
 
     def merged_weights(self, network: nn.Module, weights: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Trained ``weights`` as values of the base network's own parameters, by name."""
+        """Trained ``weights`` as values of the base network's own parameters, by name.
+
+        ``network`` is the base model in fp32, freshly adapted; ``weights`` are all of its weights, the trained ones in
+        their places.
+        """
         return weights
+
+    def save_adapter(self, network: nn.Module, weights: dict[str, Tensor], folder: Path, base_model: str) -> bool:
+        """Write what was trained beside the base as an adapter in PEFT's format; False: there is nothing to write.
+
+        Arguments as in :meth:`merged_weights`; ``folder`` is made, ``base_model`` is the name written into it. The head
+        is no part of it: it stands in the run's model folder.
+        """
+        return False

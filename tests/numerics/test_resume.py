@@ -55,7 +55,7 @@ def stopped_then_finished(folder: Path, path: Path, stops: list[int], **changes:
     return outcome(fit)
 
 
-@pytest.mark.parametrize("method", ["full", "lora", "frozen_layers"])
+@pytest.mark.parametrize("method", METHODS)
 def test_stopped_and_resumed_is_the_run_left_alone(tiny_bert: Path, tmp_path: Path, method: str) -> None:
     changes = {"method": METHODS[method]}
     expected = stopped_then_finished(tiny_bert, tmp_path / "alone", [], **changes)

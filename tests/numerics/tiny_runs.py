@@ -27,6 +27,11 @@ METHODS: dict[str, dict[str, Any]] = {
     "full": {"type": "full"},
     "frozen_layers": {"type": "frozen_layers", "trained_layers": 1},
     "lora": {"type": "lora", "rank": 4},
+    "dora": {"type": "lora", "rank": 4, "dora": True},
+    "pissa": {"type": "lora", "rank": 4, "pissa": True},
+    "ia3": {"type": "ia3"},
+    "bitfit": {"type": "bitfit"},
+    "gradual_unfreezing": {"type": "gradual_unfreezing", "layers_per_epoch": 1.0},
 }
 
 
@@ -89,6 +94,7 @@ def made_fit(prepared: Prepared, path: Path, **controls: Any) -> loop.Fit:
         metric=prepared.metric,
         validate=prepared.validate,
         checkpoints=path / "checkpoints",
+        start_epoch=lambda epoch: prepared.method.start_epoch(prepared.network, epoch),
         **controls,
     )
 
