@@ -21,9 +21,12 @@ from feinschliff.data.examples import Example, Place
 from feinschliff.engine.batching import FORWARD_TOKENS
 from feinschliff.engine.scoring import probabilities
 from feinschliff.errors import RunDirectoryError
-from feinschliff.tasks._task import TaskContext
+from feinschliff.methods._method import Method
+from feinschliff.tasks._task import TaskContext, encoded
 
 FACTS = "feinschliff.json"
+ADDED = "adapter"
+"""Folder inside a model folder, of what a method trained that plain weights cannot hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,8 @@ class ModelFacts:
     target_column: str | None
     label_separator: str | None
     task: str = "text_classification"
+    method: dict[str, Any] | None = None
+    """Configuration of the method whose trained part lies beside the weights; None: the weights hold all."""
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -93,6 +98,15 @@ class Scored:
     """How many rows were cut; empty where none was."""
 
 
+def _method_of(facts: ModelFacts) -> Method:
+    """The method that attaches what was saved beside the weights; the plainest one where nothing was."""
+    if facts.method is None:
+        return Method(None)
+    module = registry.load("method", facts.method["type"])
+    method: Method = module.create(module.CONFIG.model_validate(facts.method))
+    return method
+
+
 class Predictor:
     """Answers for texts or examples."""
 
@@ -105,7 +119,10 @@ class Predictor:
         module = registry.load("task", self.facts.task)
         config = module.CONFIG.model_validate({"type": self.facts.task, "threshold": self.facts.threshold})
         self.task = module.create(config, context)
-        self.network = self.task.load_finished(self.folder, self.facts.pooling).eval()
+        self.network = self.task.load_finished(self.folder, self.facts.pooling)
+        self.method = _method_of(self.facts)
+        self.method.attach(self.network, self.folder / ADDED)
+        self.network.eval()
 
     def probabilities(
         self, examples: Sequence[Example], on_rows: Callable[[int], None] = lambda _: None
@@ -116,9 +133,9 @@ class Predictor:
     def score(self, examples: Sequence[Example], on_rows: Callable[[int], None] = lambda _: None) -> Scored:
         """Probabilities, and how many rows were longer than the model's limit."""
         limit = self.facts.max_length_tokens
-        encoded = self.task.encode(examples, limit)
-        found = probabilities(self.task, self.network, encoded.table, max_tokens=FORWARD_TOKENS, on_rows=on_rows)
-        cut = encoded.num_cut
+        rows = encoded(self.task, examples, limit, self.method.num_virtual_tokens)
+        found = probabilities(self.task, self.network, rows.table, max_tokens=FORWARD_TOKENS, on_rows=on_rows)
+        cut = rows.num_cut
         said = f"{cut:,} of {len(examples):,} rows {'was' if cut == 1 else 'were'} longer than {limit} tokens and cut"
         return Scored(found, (said,) if cut else ())
 

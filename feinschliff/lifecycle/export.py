@@ -10,7 +10,7 @@ import numpy as np
 from feinschliff.data.examples import Example, Place
 from feinschliff.engine.checkpoint import is_full
 from feinschliff.errors import FeinschliffError, RunDirectoryError
-from feinschliff.lifecycle import held_out
+from feinschliff.lifecycle import added, held_out
 from feinschliff.models.plain import plain_probabilities
 from feinschliff.predictor import Predictor, model_folder
 from feinschliff.results.prediction import ExportResult
@@ -51,7 +51,12 @@ def export(run: Path, output_dir: Path) -> ExportResult:
     examples = _probe_rows(run)
     predictor = Predictor(source)
     ours = predictor.probabilities(examples)
-    theirs = plain_probabilities(output_dir, [example.texts for example in examples], predictor.facts.multi_label)
+    theirs = plain_probabilities(
+        output_dir,
+        [example.texts for example in examples],
+        predictor.facts.multi_label,
+        complete=added.completing(predictor, output_dir),
+    )
     difference = float(np.abs(ours - theirs).max())
     if not difference <= TOLERANCE:
         shutil.rmtree(output_dir)
@@ -67,6 +72,7 @@ def export(run: Path, output_dir: Path) -> ExportResult:
         size_bytes=sum(path.stat().st_size for path in files),
         largest_difference=difference,
         probe_rows=len(examples),
+        loading=predictor.method.loading,
     )
 
 

@@ -19,6 +19,7 @@ from feinschliff.data.examples import Splits
 from feinschliff.engine.calibration import fit_temperature
 from feinschliff.engine.checkpoint import is_full, sync
 from feinschliff.errors import RunDirectoryError
+from feinschliff.lifecycle import added
 from feinschliff.lifecycle.prepare import Prepared
 from feinschliff.models.live_embedding import LiveEmbedding
 from feinschliff.models.sources import ResolvedModel
@@ -104,7 +105,8 @@ def export_best(
     Raises:
         ResourceError: the disk is full; the checkpoints are intact.
     """
-    weights = whole_weights(prepared, calibrated(prepared, load_file(best), say), model)
+    trained = calibrated(prepared, load_file(best), say)
+    weights = whole_weights(prepared, trained, model)
     prepared.task.loaded.tokenizer.model_max_length = prepared.max_length_tokens  # `pipeline` cuts where training did
     building = directory.path / ".model.tmp"
     try:
@@ -123,9 +125,10 @@ def export_best(
             text_columns=tuple(splits.columns.text),
             target_column=splits.columns.target,
             label_separator=splits.columns.label_separator,
+            method=added.save(prepared, trained, building),
         )
         (building / FACTS).write_text(json.dumps(facts.to_dict(), indent=2, ensure_ascii=False), encoding="utf-8")
-        for file in (*building.iterdir(), building):
+        for file in (*building.rglob("*"), building):
             sync(file)
         if directory.model.exists():
             shutil.rmtree(directory.model)

@@ -55,6 +55,8 @@ class CardFacts:
     max_length_tokens: int | None = None
     multi_label: bool = False
     sentence_pairs: bool = False
+    loading: Sequence[str] = ()
+    """Lines of Python that make the plain ``model`` of ``folder`` the trained one, where its weights alone are not."""
     versions: Mapping[str, str] = field(default_factory=dict)
     limits: Sequence[str] = ()
     """Sentences on what this model cannot do or was not tested for, beyond those every card has."""
@@ -154,11 +156,27 @@ def _usage(facts: CardFacts) -> str:
     labels = ", ".join(f"`{label}`" for label in facts.labels)
     choice = "Any number of these labels" if facts.multi_label else "One of these labels"
     return (
-        "## Use\n\n```python\nfrom transformers import pipeline\n\n"
-        f'classify = pipeline("{facts.pipeline_tag}", model="path/to/this/folder")\n'
+        f"## Use\n\n```python\n{_pipeline(facts)}\n"
         f"classify({given}, {', '.join(arguments)})\n```\n\n"
         f"{choice} ({len(facts.labels)}): {labels}."
     )
+
+
+def _pipeline(facts: CardFacts) -> str:
+    if not facts.loading:
+        made = f'classify = pipeline("{facts.pipeline_tag}", model="path/to/this/folder")'
+        return f"from transformers import pipeline\n\n{made}"
+    lines = (
+        "from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline",
+        "",
+        'folder = "path/to/this/folder"',
+        "model = AutoModelForSequenceClassification.from_pretrained(folder)",
+        "# Needed: without what lies in folder/adapter the weights give other answers.",
+        *facts.loading,
+        "tokenizer = AutoTokenizer.from_pretrained(folder)",
+        f'classify = pipeline("{facts.pipeline_tag}", model=model, tokenizer=tokenizer)',
+    )
+    return "\n".join(lines)
 
 
 def _data(facts: CardFacts) -> str:

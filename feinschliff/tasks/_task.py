@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,6 +15,7 @@ from feinschliff.config.model import ModelConfig
 from feinschliff.data.examples import Example
 from feinschliff.engine.batching import Batch, TokenTable
 from feinschliff.engine.contracts import LossOutput
+from feinschliff.engine.virtual_tokens import with_virtual_tokens
 
 Floats = npt.NDArray[np.float32]
 
@@ -38,6 +39,12 @@ class EncodedSet:
     targets: Tensor | None
     num_cut: int
     """Rows longer than the limit, whose end is not seen."""
+
+
+def encoded(task: Any, examples: Sequence[Example], max_length_tokens: int, num_virtual_tokens: int = 0) -> EncodedSet:
+    """Examples as at most ``max_length_tokens`` tokens a row, behind the places of a method's virtual tokens."""
+    found: EncodedSet = task.encode(examples, max_length_tokens)
+    return replace(found, table=with_virtual_tokens(found.table, num_virtual_tokens))
 
 
 class Task(Protocol):

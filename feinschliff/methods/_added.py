@@ -1,0 +1,52 @@
+"""How what cannot be merged is saved: weights, their configuration, the code that puts them in. Knows no method."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+BODY = "body.model."
+"""Before the names of the base model's modules in a network of ours."""
+ATTACHED = (
+    "import sys",
+    "",
+    'sys.path.insert(0, f"{folder}/adapter")',
+    "from attach import attach",
+    "",
+    'model = attach(model, f"{folder}/adapter")',
+)
+"""How a plain transformers model is completed by the code that :func:`save` writes."""
+
+
+def save(folder: Path, weights: Mapping[str, Tensor], config: Mapping[str, Any], code: str | None) -> None:
+    """Write ``adapter.safetensors``, ``adapter_config.json`` and ``attach.py``, a copy of the module file ``code``."""
+    from safetensors.torch import save_file
+
+    save_file({name: value.contiguous() for name, value in weights.items()}, folder / "adapter.safetensors")
+    (folder / "adapter_config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
+    write_code(folder, code)
+
+
+def write_code(folder: Path, code: str | None) -> None:
+    """Copy the module file ``code``. A copy in a folder is for others; we run our own, whoever wrote the folder."""
+    shutil.copyfile(str(code), folder / "attach.py")
+
+
+@contextmanager
+def switched_off(parts: Iterable[Any]) -> Iterator[None]:
+    """``enabled`` is False inside."""
+    parts = list(parts)
+    try:
+        for part in parts:
+            part.enabled = False
+        yield
+    finally:
+        for part in parts:
+            part.enabled = True
