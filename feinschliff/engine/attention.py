@@ -118,15 +118,15 @@ class _PackedAttention(torch.autograd.Function):
         before_k, before_v = (None, None) if d_prefix is None else d_prefix
         for group, (q, k, v, weights, mask) in zip(ctx.groups, ctx.kept, strict=True):
             grad = _spread(grad_THD, group, torch.float32)
-            grad_v = torch.bmm((weights if mask is None else weights * mask).transpose(1, 2), grad)
-            _gather(_parted(grad_v, before_v, group.rows), group, dv)
+            used = weights if mask is None else weights * mask
+            _gather(_parted(torch.bmm(used.transpose(1, 2), grad), before_v, group.rows), group, dv)
+            del used
             grad_weights = torch.bmm(grad, v.transpose(1, 2))
             if mask is not None:
                 grad_weights = grad_weights.mul_(mask)
             grad_scores = torch._softmax_backward_data(grad_weights, weights, -1, torch.float32)
             _gather(_scaled(grad_scores, k, ctx.scale), group, dq)
-            grad_k = _scaled(grad_scores.transpose(1, 2), q, ctx.scale)
-            _gather(_parted(grad_k, before_k, group.rows), group, dk)
+            _gather(_parted(_scaled(grad_scores.transpose(1, 2), q, ctx.scale), before_k, group.rows), group, dk)
         del ctx.kept
         if d_prefix is not None:
             d_prefix = d_prefix.to(ctx.prefix_2HPD.dtype)
@@ -168,24 +168,24 @@ def packed_attention(
     scaling: float | None = None,
     dropout: float = 0.0,
     packed_groups: list[Group] | None = None,
-    prefix_2HPD: Tensor | None = None,
-    **_: Any,
+    **given: Any,
 ) -> tuple[Tensor, None]:
     """The function transformers calls. ``query`` etc. are [1, H, T, D]; returns [1, T, H, D].
 
     ``packed_groups`` travels through the model's keyword arguments; without it a row is attended as one (plain use).
-    ``prefix_2HPD`` comes from the layer itself (``methods.prefix_tuning``).
+    ``prefix_2HPD`` among them comes from the layer itself (``methods.prefix_tuning``).
     """
+    prefix = given.get("prefix_2HPD")
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     if packed_groups is None:
-        key, value, attention_mask = _behind(prefix_2HPD, key, value, attention_mask)
+        key, value, attention_mask = _behind(prefix, key, value, attention_mask)
         out = F.scaled_dot_product_attention(query, key, value, attention_mask, dropout, scale=scale)
         return out.transpose(1, 2), None
     q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))
     if q.device.type == "cpu" and packed_groups[-1].longest < FUSED_FROM_TOKENS:
-        out = _PackedAttention.apply(q, k, v, prefix_2HPD, scale, packed_groups, dropout)  # type: ignore[no-untyped-call]
+        out = _PackedAttention.apply(q, k, v, prefix, scale, packed_groups, dropout)  # type: ignore[no-untyped-call]
         return out[None], None
-    outs = [_fused(q, k, v, prefix_2HPD, scale, group, dropout) for group in packed_groups]
+    outs = [_fused(q, k, v, prefix, scale, group, dropout) for group in packed_groups]
     filling = q.new_zeros(len(q) - packed_groups[-1].stop, *q.shape[1:])
     return torch.cat([*outs, filling])[None], None
 

@@ -127,7 +127,7 @@ def length_limit(config: RunConfig, task: Any, num_virtual_tokens: int = 0) -> t
         ConfigError: the method's virtual tokens leave no room for text.
     """
     most = task.loaded.max_length_tokens - num_virtual_tokens
-    if most < FEWEST_TOKENS:
+    if num_virtual_tokens and most < FEWEST_TOKENS:
         raise ConfigError(
             f"{num_virtual_tokens} virtual tokens leave {max(0, most)} for text",
             where="method.num_virtual_tokens",

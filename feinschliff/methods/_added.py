@@ -6,11 +6,14 @@ import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from feinschliff.engine.contracts import ParameterGroup
 
 BODY = "body.model."
 """Before the names of the base model's modules in a network of ours."""
@@ -37,6 +40,17 @@ def save(folder: Path, weights: Mapping[str, Tensor], config: Mapping[str, Any],
 def write_code(folder: Path, code: str | None) -> None:
     """Copy the module file ``code``. A copy in a folder is for others; we run our own, whoever wrote the folder."""
     shutil.copyfile(str(code), folder / "attach.py")
+
+
+def faster(groups: Iterable[ParameterGroup], mark: str, multiplier: float) -> list[ParameterGroup]:
+    """Groups in which parameters with ``mark`` in their name learn at ``multiplier`` times the rate."""
+    found = []
+    for group in groups:
+        own = tuple(name for name in group.names if mark in name)
+        rest = tuple(name for name in group.names if mark not in name)
+        parts = ((own, multiplier * group.learning_rate_factor), (rest, group.learning_rate_factor))
+        found += [replace(group, names=names, learning_rate_factor=rate) for names, rate in parts if names]
+    return found
 
 
 @contextmanager

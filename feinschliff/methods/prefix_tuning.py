@@ -15,11 +15,14 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from feinschliff.config.bases import TypedConfig
+from feinschliff.config.training import TrainingConfig
 from feinschliff.methods import _added
 from feinschliff.methods._method import Method
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+    from feinschliff.engine.contracts import ParameterGroup
 
 MARK = ".prefix."
 SPREAD = 0.02
@@ -35,13 +38,15 @@ class PrefixTuningConfig(TypedConfig):
     """Keys and values a layer."""
     computed_from: int = Field(default=0, ge=0, le=8192)
     """Hidden width of a network that computes them in training and is dropped after it; 0: they are trained as such."""
+    learning_rate_multiplier: float = Field(default=30.0, gt=0.0, le=10000.0)
+    """The prefix's rate is this many times `training.learning_rate`; the head's follows from that one alone."""
 
 
 class PrefixTuning(Method):
     """Prefixes and head move."""
 
-    default_learning_rate = 1e-2
-    """Liu et al. 2022 (P-tuning v2) use 5e-3 to 1e-2 for classification; the base does not move, so nothing is lost."""
+    default_learning_rate = 3e-4
+    """Times the multiplier, about what Liu et al. 2022 (P-tuning v2) use for classification, 5e-3 to 1e-2."""
     mergeable = False
     loading = _added.ATTACHED
 
@@ -71,6 +76,11 @@ class PrefixTuning(Method):
     def _layers(self, body: Any) -> list[str]:
         names: list[str] = body.in_layers(body.family.attention)
         return names
+
+    def parameter_groups(self, network: Any, training: TrainingConfig) -> list[ParameterGroup]:
+        """The prefix at its multiple of the rate, the head as ever."""
+        groups = super().parameter_groups(network, training)
+        return _added.faster(groups, MARK, self.config.learning_rate_multiplier)
 
     @contextmanager
     def reference(self, network: Any) -> Iterator[nn.Module]:

@@ -14,12 +14,17 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from feinschliff.config.bases import TypedConfig
+from feinschliff.config.training import TrainingConfig
 from feinschliff.errors import ConfigError
+from feinschliff.methods import _added
 from feinschliff.methods._method import Method
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from feinschliff.engine.contracts import ParameterGroup
+
+MARK = ".prompt"
 PROMPT = "prompt_embeddings"
 """PEFT's name for it."""
 WEIGHTS = "adapter_model.safetensors"
@@ -34,13 +39,15 @@ class PromptTuningConfig(TypedConfig):
     """Trained embeddings; texts may be so many tokens shorter."""
     init_text: str = ""
     """They start at the embeddings of this text, repeated or cut; empty: at those of tokens drawn by chance."""
+    learning_rate_multiplier: float = Field(default=30.0, gt=0.0, le=10000.0)
+    """The prompt's rate is this many times `training.learning_rate`; the head's follows from that one alone."""
 
 
 class PromptTuning(Method):
     """Prompt and head move."""
 
-    default_learning_rate = 1e-2
-    """Far above that of weights, because nothing but the input moves (Lester et al.: 0.3 with Adafactor)."""
+    default_learning_rate = 3e-4
+    """Times the multiplier about 1e-2: inputs go farther than weights (Lester et al. take 0.3, with Adafactor)."""
     mergeable = False
     loading = (
         "from peft import PeftModel",
@@ -76,6 +83,11 @@ class PromptTuning(Method):
             raise ConfigError("the text has no token", where="method.init_text", remedy="give a text with words")
         return torch.tensor((ids * count)[:count])
 
+    def parameter_groups(self, network: Any, training: TrainingConfig) -> list[ParameterGroup]:
+        """The prompt at its multiple of the rate, the head as ever."""
+        groups = super().parameter_groups(network, training)
+        return _added.faster(groups, MARK, self.config.learning_rate_multiplier)
+
     @contextmanager
     def reference(self, network: Any) -> Iterator[nn.Module]:
         """The network on rows without their prompt."""
@@ -85,7 +97,7 @@ class PromptTuning(Method):
 
     def merged_weights(self, network: nn.Module, weights: dict[str, Tensor]) -> dict[str, Tensor]:
         """The base's own weights and the head."""
-        return {name: value for name, value in weights.items() if not name.endswith(".prompt")}
+        return {name: value for name, value in weights.items() if not name.endswith(MARK)}
 
     def save_added(self, network: Any, weights: dict[str, Tensor], folder: Path) -> None:
         """Write the prompt as PEFT does for sequence classification: with the classifier, which it asks for."""
@@ -94,7 +106,7 @@ class PromptTuning(Method):
 
         from feinschliff.models.native import classifier_state
 
-        prompt = next(value for name, value in weights.items() if name.endswith(".prompt"))
+        prompt = next(value for name, value in weights.items() if name.endswith(MARK))
         config = network.body.model.config
         peft.PromptTuningConfig(
             task_type="SEQ_CLS",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -87,3 +88,16 @@ def test_it_starts_at_a_text_or_at_tokens_drawn_by_the_seed(tiny_bert: Path, tmp
     assert torch.equal(start(), start())
     with pytest.raises(ConfigError, match="no token"):
         start(init_text="  ")
+
+
+@pytest.mark.parametrize("method", [METHOD, {"type": "prefix_tuning", "num_prefix_tokens": 4}])
+def test_what_was_added_learns_at_its_multiple_of_the_rate_and_the_head_does_not(
+    tiny_bert: Path, tmp_path: Path, method: dict[str, Any]
+) -> None:
+    """Also where head and body would share a group, because their rates are one."""
+    asked = {**method, "learning_rate_multiplier": 7.0}
+    prepared = made_run(tiny_bert, tmp_path, method=asked, head_learning_rate_multiplier=1.0, weight_decay=0.0)
+    groups = prepared.method.parameter_groups(prepared.network, prepared.config.training)
+    rates = {name: group.learning_rate_factor for group in groups for name in group.names}
+    assert {rate for name, rate in rates.items() if name.startswith("head.")} == {1.0}
+    assert {rate for name, rate in rates.items() if not name.startswith("head.")} == {7.0}
