@@ -129,9 +129,13 @@ class PromptTuning(Method):
 
     def complete(self, model: Any, folder: Path) -> Any:
         """Let PEFT put a saved prompt in."""
+        import warnings
+
         import peft
 
-        return peft.PeftModel.from_pretrained(model, folder).eval()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # PEFT asks transformers for an attribute by its old name
+            return peft.PeftModel.from_pretrained(model, folder).eval()
 
 
 def _put(network: Any, prompt_Pd: Tensor) -> None:

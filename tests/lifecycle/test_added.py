@@ -91,6 +91,35 @@ print(json.dumps([{{part["label"]: part["score"] for part in row}} for row in fo
     np.testing.assert_allclose(scores, prepared.validation_scores(), atol=1e-5)
 
 
+@pytest.fixture(scope="module")
+def tiny_roberta(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Random RoBERTa: positions start after padding, one segment, a classifier of two layers."""
+    from tokenizers.pre_tokenizers import ByteLevel
+    from transformers import RobertaConfig, RobertaModel, RobertaTokenizer
+
+    folder = tmp_path_factory.mktemp("tiny_roberta")
+    tokens = ["<s>", "<pad>", "</s>", "<unk>", "<mask>", *sorted(ByteLevel.alphabet())]
+    vocabulary = {token: index for index, token in enumerate(tokens)}
+    RobertaTokenizer(vocab=vocabulary, merges=[], model_max_length=128).save_pretrained(folder)
+    shape = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
+    config = RobertaConfig(
+        vocab_size=len(tokens), max_position_embeddings=130, type_vocab_size=1, pad_token_id=1, **shape
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        RobertaModel(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_roberta_too(tiny_roberta: Path, tmp_path: Path, method: str) -> None:
+    splits = made_splits(24, 12)
+    prepared = finished(tiny_roberta, tmp_path / "run", method, splits, "mean")
+    expected = prepared.validation_scores()
+    np.testing.assert_allclose(Predictor(tmp_path / "run").probabilities(splits.validation), expected, atol=1e-5)
+    assert export(tmp_path / "run", tmp_path / "out").largest_difference < 1e-5
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_masters_stay_fp32_behind_bf16(tiny_bert: Path, tmp_path: Path, method: str) -> None:
     asked = registry.load("method", method).EXAMPLE
