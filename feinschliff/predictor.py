@@ -21,10 +21,13 @@ from feinschliff.data.examples import Example
 from feinschliff.engine.batching import FORWARD_TOKENS
 from feinschliff.engine.scoring import outputs
 from feinschliff.errors import RunDirectoryError
+from feinschliff.methods._method import Method
 from feinschliff.results.data import ColumnsFound
-from feinschliff.tasks._task import TaskContext
+from feinschliff.tasks._task import TaskContext, encoded
 
 FACTS = "feinschliff.json"
+ADDED = "adapter"
+"""Folder inside a model folder, of what a method trained that plain weights cannot hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,8 @@ class ModelFacts:
     metric: str
     base_model: str
     pooling: str | None
+    method: dict[str, Any] | None = None
+    """Configuration of the method whose trained part lies beside the weights; None: the weights hold all."""
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -93,6 +98,15 @@ class Scored:
     """How many rows were cut; empty where none was."""
 
 
+def _method_of(facts: ModelFacts) -> Method:
+    """The method that attaches what was saved beside the weights; the plainest one where nothing was."""
+    if facts.method is None:
+        return Method(None)
+    module = registry.load("method", facts.method["type"])
+    method: Method = module.create(module.CONFIG.model_validate(facts.method))
+    return method
+
+
 class Predictor:
     """Answers for texts or examples."""
 
@@ -103,24 +117,28 @@ class Predictor:
             torch.set_num_threads(num_threads)
         module = registry.load("task", self.facts.task["type"])
         self.task = module.create(module.CONFIG.model_validate(self.facts.task), self.facts.context)
-        self.network = self.task.load_finished(self.folder, self.facts.pooling).eval()
+        self.network = self.task.load_finished(self.folder, self.facts.pooling)
+        self.method = _method_of(self.facts)
+        self.method.attach(self.network, self.folder / ADDED)
+        self.network.eval()
 
     def score(self, examples: Sequence[Example], on_rows: Callable[[int], None] = lambda _: None) -> Scored:
         """Answers, and how many rows were longer than the model's limit."""
-        encoded = self.task.encode(examples, self.facts.max_length_tokens)
+        rows = encoded(self.task, examples, self.facts.max_length_tokens, self.method.num_virtual_tokens)
         found = outputs(
             self.task,
             self.network,
-            encoded.table,
+            rows.table,
             max_tokens=FORWARD_TOKENS,
-            targets=encoded.targets if self.task.per_token else None,
+            targets=rows.targets if self.task.per_token else None,
             on_rows=on_rows,
         )
-        return Scored(self.task.answers(found, encoded), self._notes(encoded.num_cut, len(examples)))
+        return Scored(self.task.answers(found, rows), self._notes(rows.num_cut, len(examples)))
 
     def outputs(self, examples: Sequence[Example]) -> npt.NDArray[np.float32]:
         """What the network gives, in the form in which plain transformers can be compared with it."""
-        found: npt.NDArray[np.float32] = self.task.own_outputs(self.network, examples, self.facts.max_length_tokens)
+        limit, count = self.facts.max_length_tokens, self.method.num_virtual_tokens
+        found: npt.NDArray[np.float32] = self.task.own_outputs(self.network, examples, limit, count)
         return found
 
     def _notes(self, cut: int, rows: int) -> tuple[str, ...]:

@@ -27,7 +27,10 @@ MiB in 100 steps on SST-2); with some dozen sizes it is flat, at 2% more tokens.
 
 @dataclass(slots=True)
 class TokenTable:
-    """Token ids of many rows, end to end: ``ids[offsets[i]:offsets[i + 1]]`` is row ``i``. 4 bytes a token."""
+    """Token ids of many rows, end to end: ``ids[offsets[i]:offsets[i + 1]]`` is row ``i``. 4 bytes a token.
+
+    Ids below zero are virtual tokens (see ``virtual_tokens``).
+    """
 
     ids: npt.NDArray[np.int32]
     offsets: Ints

@@ -9,6 +9,7 @@ from feinschliff import __version__
 from feinschliff.config.run import RunConfig
 from feinschliff.data.examples import Splits
 from feinschliff.data.sources import sha256_of_sources
+from feinschliff.lifecycle import added
 from feinschliff.models.card import CardFacts, write_card
 from feinschliff.models.catalogue import entries, hub_id
 from feinschliff.models.size import weights_sha256
@@ -48,6 +49,7 @@ def write_training_card(result: TrainingResult, config: RunConfig, model: Resolv
         labels=splits.label_names,
         data_sha256=sha256_of_sources([*data.train, *data.validation, *data.test]),
         config=config.model_dump(mode="json"),
+        loading=added.loading(config.method),
         languages=tuple(listed.languages) if listed else (),
         base_revision=model.revision,
         base_weights_sha256=model.weights_sha256,
@@ -91,6 +93,7 @@ def write_model_card(result: TuneResult, config: RunConfig, model: ResolvedModel
         labels=details.evaluation.labels,
         data_sha256=details.data.sha256,
         config=config.model_dump(mode="json"),
+        loading=added.loading(config.method),
         deciding_metric=result.metric,
         baseline=details.verdict.baseline,
         baseline_metrics=result.baselines[details.verdict.baseline],

@@ -10,7 +10,7 @@ import numpy as np
 from feinschliff.data.examples import Example, Place
 from feinschliff.engine.checkpoint import is_full
 from feinschliff.errors import FeinschliffError, RunDirectoryError
-from feinschliff.lifecycle import held_out
+from feinschliff.lifecycle import added, held_out
 from feinschliff.predictor import Predictor, model_folder
 from feinschliff.results.prediction import ExportResult
 from feinschliff.store.run_directory import RunDirectory, disk_full
@@ -49,7 +49,8 @@ def export(run: Path, output_dir: Path) -> ExportResult:
         ) from error
     examples = _probe_rows(run)
     predictor = Predictor(source)
-    ours, theirs = predictor.outputs(examples), predictor.task.plain_outputs(output_dir, examples)
+    ours = predictor.outputs(examples)
+    theirs = predictor.task.plain_outputs(output_dir, examples, added.completing(predictor, output_dir))
     difference = float(np.abs(ours - theirs).max())
     if not difference <= TOLERANCE:
         shutil.rmtree(output_dir)
@@ -65,6 +66,7 @@ def export(run: Path, output_dir: Path) -> ExportResult:
         size_bytes=sum(path.stat().st_size for path in files),
         largest_difference=difference,
         probe_rows=len(examples),
+        loading=predictor.method.loading,
     )
 
 

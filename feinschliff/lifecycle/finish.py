@@ -19,6 +19,7 @@ from feinschliff.data.examples import Splits
 from feinschliff.engine.batching import Targets
 from feinschliff.engine.checkpoint import is_full, sync
 from feinschliff.errors import RunDirectoryError
+from feinschliff.lifecycle import added
 from feinschliff.lifecycle.prepare import Prepared
 from feinschliff.models.sources import ResolvedModel
 from feinschliff.predictor import FACTS, ModelFacts
@@ -102,7 +103,8 @@ def export_best(
     Raises:
         ResourceError: the disk is full; the checkpoints are intact.
     """
-    base, weights = over_base(prepared, calibrated(prepared, load_file(best), say), model)
+    trained = calibrated(prepared, load_file(best), say)
+    base, weights = over_base(prepared, trained, model)
     prepared.task.loaded.tokenizer.model_max_length = prepared.max_length_tokens  # `pipeline` cuts where training did
     building, adapter = directory.path / ".model.tmp", directory.path / ".adapter.tmp"
     try:
@@ -120,6 +122,7 @@ def export_best(
             metric=prepared.metric,
             base_model=model.name,
             pooling=prepared.network.pooling,
+            method=added.save(prepared, trained, building),
         )
         (building / FACTS).write_text(json.dumps(facts.to_dict(), indent=2, ensure_ascii=False), encoding="utf-8")
         _put_in_place(building, directory.model)

@@ -26,7 +26,10 @@ from feinschliff.engine.step import Learner
 from feinschliff.errors import ConfigError, DataError
 from feinschliff.models.live_embedding import LiveEmbedding, live_ids
 from feinschliff.models.sources import ResolvedModel
-from feinschliff.tasks._task import EncodedSet, Floats, TaskContext
+from feinschliff.tasks._task import EncodedSet, Floats, TaskContext, encoded
+
+FEWEST_TOKENS = 8
+"""Of text in a row."""
 
 
 @dataclass(slots=True)
@@ -124,12 +127,24 @@ def deciding_metric(config: RunConfig, splits: Splits) -> tuple[str, str]:
     return asked, "as asked"
 
 
-def length_limit(config: RunConfig, task: Any) -> tuple[int, str]:
-    """The limit in tokens, and why. Packed rows cost what they are long, so nothing is gained by a lower one."""
-    most = task.loaded.max_length_tokens
+def length_limit(config: RunConfig, task: Any, num_virtual_tokens: int = 0) -> tuple[int, str]:
+    """The limit in tokens, and why. Packed rows cost what they are long, so nothing is gained by a lower one.
+
+    Raises:
+        ConfigError: the method's virtual tokens leave no room for text.
+    """
+    most = task.loaded.max_length_tokens - num_virtual_tokens
+    if num_virtual_tokens and most < FEWEST_TOKENS:
+        raise ConfigError(
+            f"{num_virtual_tokens} virtual tokens leave {max(0, most)} for text",
+            where="method.num_virtual_tokens",
+            why=f"the model takes rows of {task.loaded.max_length_tokens} tokens",
+            remedy=f"ask for {task.loaded.max_length_tokens - FEWEST_TOKENS} at most",
+        )
     asked = config.model.max_length_tokens
     if asked is None:
-        return most, f"rows are cut at {most} tokens: inherited from the model"
+        less = f", less {num_virtual_tokens} virtual ones" if num_virtual_tokens else ""
+        return most, f"rows are cut at {most} tokens: inherited from the model{less}"
     return min(asked, most), f"rows are cut at {min(asked, most)} tokens: as asked" + (
         f", at most what the model takes ({most})" if asked > most else ""
     )
@@ -163,9 +178,11 @@ def prepare(
     network = task.load_model(config.model, model.folder)
     for message in task.loaded.announcements:
         say(message)
-    limit, why = length_limit(config, task)
+    limit, why = length_limit(config, task, method.num_virtual_tokens)
     say(why)
-    train, validation = task.encode(splits.train, limit), task.encode(splits.validation, limit)
+    train, validation = (
+        encoded(task, rows, limit, method.num_virtual_tokens) for rows in (splits.train, splits.validation)
+    )
     if train.num_cut or validation.num_cut:
         say(f"{train.num_cut} training and {validation.num_cut} validation rows are longer and were cut")
     torch.manual_seed(seeds.derive(config.seed, "method"))

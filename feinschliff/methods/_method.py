@@ -41,9 +41,18 @@ class Method:
     """Base of all methods."""
 
     default_learning_rate = 1e-4
+    mergeable = True
+    """Whether weights of the base's own shape hold all that was trained; if not, the rest is saved beside them."""
+    loading: tuple[str, ...] = ()
+    """Python that makes a plain transformers ``model`` loaded from ``folder`` the trained one, for the model card."""
 
     def __init__(self, config: Any) -> None:
         self.config = config
+
+    @property
+    def num_virtual_tokens(self) -> int:
+        """Places that every row gets in front of its tokens (see ``engine.virtual_tokens``)."""
+        return 0
 
     def adapt(self, network: nn.Module) -> nn.Module:
         """Mark what is trained (and add what has to be added)."""
@@ -83,7 +92,7 @@ class Method:
         """Trained ``weights`` as values of the base network's own parameters, by name.
 
         ``network`` is the base model in fp32, freshly adapted; ``weights`` are all of its weights, the trained ones in
-        their places.
+        their places. What cannot be merged is left out (see :meth:`save_added`).
         """
         return weights
 
@@ -94,3 +103,13 @@ class Method:
         is no part of it: it stands in the run's model folder.
         """
         return False
+
+    def save_added(self, network: Any, weights: dict[str, Tensor], folder: Path) -> None:
+        """Write what cannot be merged, as it is in ``weights`` (fp32, by the network's names), into an empty folder."""
+
+    def attach(self, network: Any, folder: Path) -> None:
+        """Put what :meth:`save_added` wrote into a plain network of ours."""
+
+    def complete(self, model: Any, folder: Path) -> Any:
+        """The same for a plain transformers model, by the means that ``loading`` names; the model is returned."""
+        return model

@@ -59,6 +59,8 @@ class CardFacts:
     targets: Sequence[str] = ()
     """Names of the numbers that are predicted."""
     sentence_pairs: bool = False
+    loading: Sequence[str] = ()
+    """Lines of Python that make the plain ``model`` of ``folder`` the trained one, where its weights alone are not."""
     versions: Mapping[str, str] = field(default_factory=dict)
     limits: Sequence[str] = ()
     """Sentences on what this model cannot do or was not tested for, beyond those every card has."""
@@ -172,15 +174,28 @@ def _usage(facts: CardFacts) -> str:
     if facts.kind == "values":
         arguments += ["top_k=None", 'function_to_apply="none"']
     return (
-        "## Use\n\n```python\nfrom transformers import pipeline\n\n"
-        f'{_VERBS[facts.kind]} = pipeline("{facts.pipeline_tag}", model="path/to/this/folder"{_pipeline(facts)})\n'
+        f"## Use\n\n```python\n{_pipeline(facts)}\n"
         f"{_VERBS[facts.kind]}({', '.join([given, *arguments])})\n```\n\n{_answers(facts)}"
     )
 
 
 def _pipeline(facts: CardFacts) -> str:
-    """What the pipeline is told besides."""
-    return ', aggregation_strategy="first"' if facts.kind == "spans" else ""
+    task, asked = facts.pipeline_tag, ', aggregation_strategy="first"' if facts.kind == "spans" else ""
+    verb = _VERBS[facts.kind]
+    if not facts.loading:
+        return f'from transformers import pipeline\n\n{verb} = pipeline("{task}", model="path/to/this/folder"{asked})'
+    auto = "AutoModelForTokenClassification" if facts.kind == "spans" else "AutoModelForSequenceClassification"
+    lines = (
+        f"from transformers import {auto}, AutoTokenizer, pipeline",
+        "",
+        'folder = "path/to/this/folder"',
+        f"model = {auto}.from_pretrained(folder)",
+        "# Needed: without what lies in folder/adapter the weights give other answers.",
+        *facts.loading,
+        "tokenizer = AutoTokenizer.from_pretrained(folder)",
+        f'{verb} = pipeline("{task}", model=model, tokenizer=tokenizer{asked})',
+    )
+    return "\n".join(lines)
 
 
 def _answers(facts: CardFacts) -> str:

@@ -113,6 +113,12 @@ def read_head(folder: Path, squashed: bool = True) -> tuple[Tensor, Tensor]:
         return file.get_tensor(f"{out}.weight") * scale, file.get_tensor(f"{out}.bias")
 
 
+def classifier_state(encoder_config: Any, head_weight_Cd: Tensor, head_bias_C: Tensor) -> dict[str, Tensor]:
+    """The weights of the module ``classifier`` of :func:`to_native`, by its names there."""
+    state = _head(encoder_config, "", head_weight_Cd, head_bias_C)
+    return {name: value for name, value in state.items() if name.startswith("classifier.")}
+
+
 def _pooling_block(config: Any, name: str) -> dict[str, Tensor]:
     width = config.hidden_size
     block: dict[str, Tensor] = {}

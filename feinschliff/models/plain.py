@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +11,18 @@ from torch import Tensor
 
 from feinschliff.models.load import load_tokenizer
 
+Complete = Callable[[Any], Any]
+"""Puts what was trained beside the weights into a plain model."""
+
 
 @torch.inference_mode()
-def plain_logits(folder: Path, texts: Sequence[tuple[str, ...]], batch_rows: int = 8) -> Tensor:
-    """Logits [N, C] of ``AutoModelForSequenceClassification`` on padded batches."""
+def plain_logits(
+    folder: Path, texts: Sequence[tuple[str, ...]], complete: Complete = lambda model: model, batch_rows: int = 8
+) -> Tensor:
+    """Logits [N, C] of ``AutoModelForSequenceClassification``, made whole by ``complete``, on padded batches."""
     from transformers import AutoModelForSequenceClassification
 
-    model, tokenizer = _loaded(AutoModelForSequenceClassification, folder)
+    model, tokenizer = _loaded(AutoModelForSequenceClassification, folder, complete)
     parts = []
     for begin in range(0, len(texts), batch_rows):
         columns = [list(column) for column in zip(*texts[begin : begin + batch_rows], strict=True)]
@@ -27,14 +32,18 @@ def plain_logits(folder: Path, texts: Sequence[tuple[str, ...]], batch_rows: int
 
 
 @torch.inference_mode()
-def plain_token_logits(folder: Path, texts: Sequence[str]) -> list[Tensor]:
+def plain_token_logits(folder: Path, texts: Sequence[str], complete: Complete = lambda model: model) -> list[Tensor]:
     """Logits [tokens, C] of ``AutoModelForTokenClassification`` for each text, special tokens included."""
     from transformers import AutoModelForTokenClassification
 
-    model, tokenizer = _loaded(AutoModelForTokenClassification, folder)
-    return [model(**tokenizer(text, truncation=True, return_tensors="pt")).logits[0].float() for text in texts]
+    model, tokenizer = _loaded(AutoModelForTokenClassification, folder, complete)
+    found = []
+    for text in texts:
+        encoded = tokenizer(text, truncation=True, return_tensors="pt")
+        found.append(model(**encoded).logits[0, -encoded["input_ids"].shape[1] :].float())  # behind virtual tokens
+    return found
 
 
-def _loaded(kind: Any, folder: Path) -> tuple[Any, Any]:
+def _loaded(kind: Any, folder: Path, complete: Complete) -> tuple[Any, Any]:
     model = kind.from_pretrained(folder, local_files_only=True, use_safetensors=True)
-    return model.eval(), load_tokenizer(folder)
+    return complete(model.eval()), load_tokenizer(folder)

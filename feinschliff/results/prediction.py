@@ -46,3 +46,5 @@ class ExportResult(Result):
     largest_difference: float
     """Between the run's probabilities and those of the written folder in plain transformers, on probe rows."""
     probe_rows: int
+    loading: tuple[str, ...] = ()
+    """Lines of Python that complete the plain model, where its weights do not hold all that was trained."""

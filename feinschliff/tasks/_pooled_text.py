@@ -20,7 +20,7 @@ from feinschliff.models.load import LoadedEncoder, load_encoder
 from feinschliff.models.native import read_head
 from feinschliff.tasks._loading import load_base
 from feinschliff.tasks._sequence_network import SequenceNetwork
-from feinschliff.tasks._task import EncodedSet, Floats, TaskContext
+from feinschliff.tasks._task import EncodedSet, Floats, TaskContext, encoded
 from feinschliff.tasks._text_table import text_table
 
 
@@ -92,9 +92,12 @@ class PooledTextTask:
         """What is kept of the outputs, [B, ...]."""
         raise NotImplementedError
 
-    def own_outputs(self, network: Any, examples: Sequence[Example], max_length_tokens: int) -> Floats:
+    def own_outputs(
+        self, network: Any, examples: Sequence[Example], max_length_tokens: int, num_virtual_tokens: int = 0
+    ) -> Floats:
         """What :meth:`predict` gives, [N, ...]."""
-        return outputs(self, network, self.encode(examples, max_length_tokens).table, max_tokens=FORWARD_TOKENS)
+        rows = encoded(self, examples, max_length_tokens, num_virtual_tokens)
+        return outputs(self, network, rows.table, max_tokens=FORWARD_TOKENS)
 
     def for_single_texts(self) -> Self:
         """The same task and tokenizer for one text a row: pairs are also embedded side by side."""

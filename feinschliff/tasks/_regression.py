@@ -20,7 +20,7 @@ from feinschliff.data.examples import Example
 from feinschliff.engine.batching import Batch, Ints
 from feinschliff.engine.contracts import LossOutput
 from feinschliff.models.native import save_sequence_classifier
-from feinschliff.models.plain import plain_logits
+from feinschliff.models.plain import Complete, plain_logits
 from feinschliff.results.evaluation import EvaluationResult, WrongRow
 from feinschliff.results.prediction import PredictionResult
 from feinschliff.results.regression import (
@@ -207,8 +207,10 @@ class Regression(PooledTextTask):
         save_sequence_classifier(network, {**weights, **head}, self.context.target_names, "regression", folder)
         self.tokenizer.save_pretrained(folder)
 
-    def plain_outputs(self, folder: Path, examples: Sequence[Example]) -> Floats:
+    def plain_outputs(
+        self, folder: Path, examples: Sequence[Example], complete: Complete = lambda model: model
+    ) -> Floats:
         """Answers of plain transformers on the scale of the targets, [N, K]."""
-        units = plain_logits(folder, [example.texts for example in examples]).double().numpy()
+        units = plain_logits(folder, [example.texts for example in examples], complete).double().numpy()
         scaled: Floats = ((units - self._means) / self._scales).astype(np.float32)
         return scaled

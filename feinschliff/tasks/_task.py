@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -15,8 +15,10 @@ from torch import Tensor, nn
 from feinschliff.config.evaluation import EvaluationConfig
 from feinschliff.config.model import ModelConfig
 from feinschliff.data.examples import Example
-from feinschliff.engine.batching import Batch, Ints, Targets
+from feinschliff.engine.batching import Batch, Ints, Targets, TokenTable, TokenTargets
 from feinschliff.engine.contracts import LossOutput, Table
+from feinschliff.engine.virtual_tokens import targets_behind, with_virtual_tokens
+from feinschliff.models.plain import Complete
 from feinschliff.results.evaluation import EvaluationResult
 from feinschliff.results.prediction import PredictionResult
 from feinschliff.results.verdicts import Evidence
@@ -54,6 +56,15 @@ class EncodedSet:
     examples: Sequence[Example] = ()
     """The rows themselves, in order."""
 
+    def behind(self, count: int) -> Self:
+        """The set with places for ``count`` virtual tokens in front of each row of tokens."""
+        if count == 0 or not isinstance(self.table, TokenTable):
+            return self
+        targets = self.targets
+        if isinstance(targets, TokenTargets):
+            targets = targets_behind(targets, self.table, count)
+        return replace(self, table=with_virtual_tokens(self.table, count), targets=targets)
+
 
 class Frozen(Protocol):
     """The base model as it is, for baselines."""
@@ -80,6 +91,12 @@ class Rival(Protocol):
     def answers(self, examples: Sequence[Example]) -> Answers:
         """In the form of the task's own."""
         ...
+
+
+def encoded(task: Any, examples: Sequence[Example], max_length_tokens: int, num_virtual_tokens: int = 0) -> EncodedSet:
+    """Examples as at most ``max_length_tokens`` tokens a row, behind the places of a method's virtual tokens."""
+    found: EncodedSet = task.encode(examples, max_length_tokens)
+    return found.behind(num_virtual_tokens)
 
 
 class Task(Protocol):
@@ -179,10 +196,12 @@ class Task(Protocol):
         """Write a folder that the ecosystem loads."""
         ...
 
-    def plain_outputs(self, folder: Path, examples: Sequence[Example]) -> Floats:
-        """What plain transformers makes of a written folder."""
+    def plain_outputs(self, folder: Path, examples: Sequence[Example], complete: Complete) -> Floats:
+        """What plain transformers makes of a written folder; ``complete`` adds what lies beside its weights."""
         ...
 
-    def own_outputs(self, network: Any, examples: Sequence[Example], max_length_tokens: int) -> Floats:
+    def own_outputs(
+        self, network: Any, examples: Sequence[Example], max_length_tokens: int, num_virtual_tokens: int
+    ) -> Floats:
         """What our own network makes of the same rows, in the form of :meth:`plain_outputs`."""
         ...

@@ -22,7 +22,7 @@ from feinschliff.engine.calibration import fit_temperature
 from feinschliff.engine.contracts import LossOutput
 from feinschliff.engine.scoring import mean_loss
 from feinschliff.models.native import Problem, save_sequence_classifier
-from feinschliff.models.plain import plain_logits
+from feinschliff.models.plain import Complete, plain_logits
 from feinschliff.results.classification import DECIDING_METRICS, metric_function
 from feinschliff.results.evaluation import EvaluationResult
 from feinschliff.results.prediction import PredictionResult
@@ -156,9 +156,11 @@ class TextClassification(PooledTextTask):
         save_sequence_classifier(network, weights, self.context.label_names, problem, folder)
         self.tokenizer.save_pretrained(folder)
 
-    def plain_outputs(self, folder: Path, examples: Sequence[Example]) -> Floats:
+    def plain_outputs(
+        self, folder: Path, examples: Sequence[Example], complete: Complete = lambda model: model
+    ) -> Floats:
         """Probabilities [N, C] of plain transformers."""
-        logits = plain_logits(folder, [example.texts for example in examples])
+        logits = plain_logits(folder, [example.texts for example in examples], complete)
         return (torch.sigmoid(logits) if self.context.multi_label else torch.softmax(logits, -1)).numpy()
 
 

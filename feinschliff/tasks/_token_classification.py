@@ -26,7 +26,7 @@ from feinschliff.engine.contracts import LossOutput
 from feinschliff.models.heads import TokenHead
 from feinschliff.models.load import LoadedEncoder, load_encoder
 from feinschliff.models.native import read_head, save_token_classifier
-from feinschliff.models.plain import plain_token_logits
+from feinschliff.models.plain import Complete, plain_token_logits
 from feinschliff.results.data import Scheme
 from feinschliff.results.evaluation import EvaluationResult, WrongRow
 from feinschliff.results.prediction import PredictedSpan, PredictionResult
@@ -37,7 +37,7 @@ from feinschliff.tasks._sequence_network import TokenNetwork
 from feinschliff.tasks._shown import joined, row_ref
 from feinschliff.tasks._span_rivals import Dictionary, TagProbe
 from feinschliff.tasks._tag_decoding import TagDecoder
-from feinschliff.tasks._task import EncodedSet, Floats, Frozen, Rival, TaskContext
+from feinschliff.tasks._task import EncodedSet, Floats, Frozen, Rival, TaskContext, encoded
 from feinschliff.tasks._token_windows import EncodedWords, encode_words
 
 if TYPE_CHECKING:
@@ -245,19 +245,23 @@ class TokenClassification:
         save_token_classifier(network, weights, self.tags.names, folder)
         self.tokenizer.save_pretrained(folder)
 
-    def plain_outputs(self, folder: Path, examples: Sequence[Example]) -> Floats:
+    def plain_outputs(
+        self, folder: Path, examples: Sequence[Example], complete: Complete = lambda model: model
+    ) -> Floats:
         """Probabilities of the tags of all tokens that plain transformers reads, [tokens, C]."""
-        found = plain_token_logits(folder, [example.texts[0] for example in examples])
+        found = plain_token_logits(folder, [example.texts[0] for example in examples], complete)
         return torch.softmax(torch.cat(found), -1).numpy()
 
     @torch.inference_mode()
-    def own_outputs(self, network: Any, examples: Sequence[Example], max_length_tokens: int) -> Floats:
+    def own_outputs(
+        self, network: Any, examples: Sequence[Example], max_length_tokens: int, num_virtual_tokens: int = 0
+    ) -> Floats:
         """The same from our own network: of the first window of each text."""
         parts = []
         for example in examples:
-            table = self.encode([example], max_length_tokens).table
+            table = encoded(self, [example], max_length_tokens, num_virtual_tokens).table
             batch = table.collate(np.zeros(1, dtype=np.int64))
-            parts.append(torch.softmax(network(batch)[: batch.num_tokens].float(), -1))
+            parts.append(torch.softmax(network(batch)[num_virtual_tokens : batch.num_tokens].float(), -1))
         return torch.cat(parts).numpy()
 
 

@@ -9,7 +9,7 @@ the edge. So every word has one tag, however long the text is.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -19,6 +19,7 @@ from feinschliff.data.examples import Example
 from feinschliff.data.spans import Ints
 from feinschliff.data.token_tags import TagSet, filled_ranges, token_tags
 from feinschliff.engine.batching import NO_TARGET, TokenTable, TokenTargets
+from feinschliff.engine.virtual_tokens import places_behind
 from feinschliff.tasks._task import EncodedSet
 
 TOKENIZE_ROWS = 2048
@@ -39,6 +40,13 @@ class EncodedWords(EncodedSet):
     """Texts that were read in several windows."""
     num_inexact: int = 0
     """Spans whose borders fall inside words, or that no word of their own belongs to."""
+
+    def behind(self, count: int) -> EncodedWords:
+        """The set with places for virtual tokens; words move along."""
+        if count == 0 or self.words is None or not isinstance(self.table, TokenTable):
+            return self
+        moved = EncodedSet.behind(self, count)
+        return replace(moved, words=places_behind(self.words, self.table, count))
 
 
 @dataclass(slots=True)
