@@ -23,7 +23,7 @@ def save(prepared: Prepared, trained: dict[str, Tensor], model_folder: Path) -> 
         return None
     folder = model_folder / ADDED
     folder.mkdir()
-    prepared.method.save_added(prepared.network, trained, folder)
+    prepared.method.save_added(prepared.network, prepared.task.exported(trained), folder)
     said: dict[str, Any] = prepared.config.method.model_dump(mode="json")
     return said
 

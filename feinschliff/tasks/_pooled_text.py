@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
@@ -98,6 +98,10 @@ class PooledTextTask:
         """What :meth:`predict` gives, [N, ...]."""
         rows = encoded(self, examples, max_length_tokens, num_virtual_tokens)
         return outputs(self, network, rows.table, max_tokens=FORWARD_TOKENS)
+
+    def exported(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """As they are."""
+        return dict(weights)
 
     def for_single_texts(self) -> Self:
         """The same task and tokenizer for one text a row: pairs are also embedded side by side."""

@@ -197,14 +197,19 @@ class Regression(PooledTextTask):
             for row, example in enumerate(examples)
         ]
 
-    def save_native(self, network: nn.Module, weights: Mapping[str, Tensor], folder: Path) -> None:
-        """Write transformers' own sequence classifier for regression; its outputs are in units."""
+    def exported(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The head answers in units."""
         scales, means = torch.from_numpy(self._scales).float(), torch.from_numpy(self._means).float()
-        head = {
+        return {
+            **weights,
             "head.linear.weight": weights["head.linear.weight"].float() * scales[:, None],
             "head.linear.bias": weights["head.linear.bias"].float() * scales + means,
         }
-        save_sequence_classifier(network, {**weights, **head}, self.context.target_names, "regression", folder)
+
+    def save_native(self, network: nn.Module, weights: Mapping[str, Tensor], folder: Path) -> None:
+        """Write transformers' own sequence classifier for regression; its outputs are in units."""
+        names = self.context.target_names
+        save_sequence_classifier(network, self.exported(weights), names, "regression", folder)
         self.tokenizer.save_pretrained(folder)
 
     def plain_outputs(

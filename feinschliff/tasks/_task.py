@@ -192,6 +192,10 @@ class Task(Protocol):
         """Answers as people and programs read them."""
         ...
 
+    def exported(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Trained weights as :meth:`save_native` writes them: the head may answer on another scale there."""
+        ...
+
     def save_native(self, network: nn.Module, weights: Mapping[str, Tensor], folder: Path) -> None:
         """Write a folder that the ecosystem loads."""
         ...

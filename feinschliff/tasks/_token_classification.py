@@ -240,6 +240,10 @@ class TokenClassification:
             for found, example in zip(answers, examples, strict=True)
         ]
 
+    def exported(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """As they are."""
+        return dict(weights)
+
     def save_native(self, network: nn.Module, weights: Mapping[str, Tensor], folder: Path) -> None:
         """Write config, weights and tokenizer as transformers' own token classifier."""
         save_token_classifier(network, weights, self.tags.names, folder)

@@ -140,8 +140,9 @@ def _words(ranges_T2: Ints, text: str) -> tuple[Ints, Ints]:
         start, end = int(ranges_T2[place, 0]), int(ranges_T2[place, 1])
         begins.append(start >= before and _begins(text, start))
         before = max(before, end)
-    if begins:
-        begins[0] = True
+    if not begins:
+        return places, np.empty((0, 2), dtype=np.int64)
+    begins[0] = True
     chosen = np.flatnonzero(begins)
     starts = ranges_T2[places[chosen], 0]
     lasts = np.append(chosen[1:], len(places)) - 1

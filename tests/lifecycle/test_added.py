@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,19 +24,19 @@ from feinschliff.lifecycle.export import export
 from feinschliff.lifecycle.finish import calibrated, export_best
 from feinschliff.lifecycle.prepare import Prepared
 from feinschliff.models.card import CardFacts, render_card
-from feinschliff.models.plain import plain_probabilities
 from feinschliff.predictor import Predictor
 from feinschliff.store.run_directory import RunDirectory
 from tests.numerics.tiny_runs import made_fit, made_run, made_splits, resolved
 
-METHODS = [name for name in registry.names("method") if not registry.load("method", name).create(None).mergeable]
+METHODS = [name for name in registry.names("method") if not registry.load("method", name).create.mergeable]
 
 
 def finished(tiny_bert: Path, path: Path, method: str, splits: Splits, pooling: str) -> Prepared:
     """A trained run with its model folder; the network holds the weights that were written."""
     asked = registry.load("method", method).EXAMPLE
     changes = {"model": {"pooling": pooling}, "learning_rate": 3e-2, "head_learning_rate_multiplier": 1.0}
-    prepared = made_run(tiny_bert, path, splits, method=asked, **changes)
+    task = {"values": "regression", "spans": "token_classification"}.get(splits.columns.kind, "text_classification")
+    prepared = made_run(tiny_bert, path, splits, method=asked, task=task, **changes)
     fit = made_fit(prepared, path)
     list(loop.fit(fit))
     export_best(prepared, loop.best_file(fit), resolved(tiny_bert), splits, RunDirectory(path))
@@ -43,12 +44,21 @@ def finished(tiny_bert: Path, path: Path, method: str, splits: Splits, pooling: 
     return prepared
 
 
+def outputs_of(prepared: Prepared) -> Any:
+    """Of the training network, for the validation rows."""
+    rows, count = prepared.validation.examples, prepared.method.num_virtual_tokens
+    prepared.network.eval()
+    return prepared.task.own_outputs(prepared.network, rows, prepared.max_length_tokens, count)
+
+
 def test_the_methods_are_found() -> None:
     assert {"bottleneck_adapter", "prefix_tuning", "prompt_tuning"} <= set(METHODS)
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize(("kind", "pooling"), [("single", "mean"), ("multi", "cls"), ("pair", "mean")])
+@pytest.mark.parametrize(
+    ("kind", "pooling"), [("single", "mean"), ("multi", "cls"), ("pair", "mean"), ("values", "mean"), ("spans", "cls")]
+)
 def test_the_folder_answers_as_the_network_and_so_does_its_export(
     tiny_bert: Path, tmp_path: Path, method: str, kind: str, pooling: str
 ) -> None:
@@ -56,15 +66,14 @@ def test_the_folder_answers_as_the_network_and_so_does_its_export(
     prepared = finished(tiny_bert, tmp_path / "run", method, splits, pooling)
     predictor = Predictor(tmp_path / "run")
     assert predictor.facts.method == prepared.config.method.model_dump(mode="json")
-    expected = prepared.validation_scores()
-    np.testing.assert_allclose(predictor.probabilities(splits.validation), expected, atol=1e-5)
+    expected = outputs_of(prepared)
+    np.testing.assert_allclose(predictor.outputs(splits.validation), expected, atol=1e-5)
     result = export(tmp_path / "run", tmp_path / "out")
     assert result.largest_difference < 1e-5
     assert result.loading
     assert any(file.startswith("adapter/") for file in result.files)
-    np.testing.assert_allclose(Predictor(tmp_path / "out").probabilities(splits.validation), expected, atol=1e-5)
-    texts = [example.texts for example in splits.validation]
-    alone = plain_probabilities(tmp_path / "out", texts, kind == "multi")
+    np.testing.assert_allclose(Predictor(tmp_path / "out").outputs(splits.validation), expected, atol=1e-5)
+    alone = predictor.task.plain_outputs(tmp_path / "out", splits.validation)
     assert np.abs(alone - expected).max() > 1e-4, "without what was added the answers are others"
 
 
@@ -88,7 +97,7 @@ print(json.dumps([{{part["label"]: part["score"] for part in row}} for row in fo
     assert done.returncode == 0, done.stderr
     rows = json.loads(done.stdout.strip().splitlines()[-1])
     scores = np.array([[row[label] for label in splits.label_names] for row in rows])
-    np.testing.assert_allclose(scores, prepared.validation_scores(), atol=1e-5)
+    np.testing.assert_allclose(scores, outputs_of(prepared), atol=1e-5)
 
 
 @pytest.fixture(scope="module")
@@ -115,8 +124,8 @@ def tiny_roberta(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_roberta_too(tiny_roberta: Path, tmp_path: Path, method: str) -> None:
     splits = made_splits(24, 12)
     prepared = finished(tiny_roberta, tmp_path / "run", method, splits, "mean")
-    expected = prepared.validation_scores()
-    np.testing.assert_allclose(Predictor(tmp_path / "run").probabilities(splits.validation), expected, atol=1e-5)
+    expected = outputs_of(prepared)
+    np.testing.assert_allclose(Predictor(tmp_path / "run").outputs(splits.validation), expected, atol=1e-5)
     assert export(tmp_path / "run", tmp_path / "out").largest_difference < 1e-5
 
 

@@ -82,7 +82,7 @@ def ours(run: Path, texts: list[tuple[str, ...]]) -> np.ndarray[Any, Any]:
 def plain_probabilities(
     folder: Path, texts: list[tuple[str, ...]], multi_label: bool, batch_rows: int = 8
 ) -> np.ndarray[Any, Any]:
-    logits = plain_logits(folder, texts, batch_rows)
+    logits = plain_logits(folder, texts, batch_rows=batch_rows)
     return np.asarray(torch.sigmoid(logits) if multi_label else torch.softmax(logits, -1))
 
 
