@@ -24,6 +24,7 @@ from feinschliff.engine.precision import DTYPES, MasterWeights, Precision, choos
 from feinschliff.engine.scoring import mean_loss, probabilities
 from feinschliff.engine.step import Learner
 from feinschliff.errors import ConfigError, DataError
+from feinschliff.lifecycle.regularise import regularise, watched_metric
 from feinschliff.models.live_embedding import LiveEmbedding, live_ids
 from feinschliff.models.sources import ResolvedModel
 from feinschliff.results.classification import DECIDING_METRICS
@@ -53,13 +54,15 @@ class Prepared:
     live_ids: Any
     announcements: list[str] = field(default_factory=list)
 
-    def validate(self) -> tuple[float, float]:
-        """(mean loss, deciding metric) on the validation rows."""
+    def validate(self) -> tuple[float, ...]:
+        """(mean loss, deciding metric) on the validation rows, and what early stopping watches where that is a third."""
         scores = self.validation_scores()
         if self.validation.targets is None:
             raise DataError("the validation rows have no labels")
         targets = self.validation.targets
-        return mean_loss(scores, targets), self.task.score(scores, targets, self.metric)
+        watched = watched_metric(self.config, self.metric, DECIDING_METRICS[targets.ndim == 2])
+        names = [self.metric] if watched is None else [self.metric, watched]
+        return mean_loss(scores, targets), *(self.task.score(scores, targets, name) for name in names)
 
     def validation_scores(self) -> Floats:
         """Probabilities [N, C] of the network as it is now."""
@@ -183,6 +186,7 @@ def prepare(
         embeddings=_trained_embeddings(network),
         average=_average(config, masters),
     )
+    regularise(learner, config, task, say)
     metric, reason = deciding_metric(config, splits)
     say(f"deciding metric {metric}: {reason}")
     return Prepared(

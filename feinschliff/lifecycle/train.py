@@ -27,7 +27,9 @@ from feinschliff.lifecycle import finish, held_out, interrupts
 from feinschliff.lifecycle.cards import write_training_card
 from feinschliff.lifecycle.observing import Observer, tell
 from feinschliff.lifecycle.prepare import Prepared, deciding_metric, prepare
+from feinschliff.lifecycle.regularise import watched_metric
 from feinschliff.models.sources import ResolvedModel, resolve_model
+from feinschliff.results.classification import DECIDING_METRICS
 from feinschliff.results.comparison import Origin
 from feinschliff.results.training import Forecast, TrainingResult
 from feinschliff.store import index
@@ -91,7 +93,8 @@ def read_inputs(config: RunConfig, context: RunContext) -> tuple[Splits, Resolve
     splits = load_splits(config.data, config.seed)
     for message in splits.announcements:
         context.announce(message)
-    deciding_metric(config, splits)  # a wrong one is refused before anything is downloaded
+    metric, _ = deciding_metric(config, splits)  # a wrong one is refused before anything is downloaded
+    watched_metric(config, metric, DECIDING_METRICS[splits.columns.kind == "multi_label"])
     held_out.write(context.directory, splits)
     model = resolve_model(config.model.source)
     for message in model.announcements:
@@ -226,7 +229,7 @@ def run(config: RunConfig, splits: Splits, model: ResolvedModel, context: RunCon
             context.announce(f"resumed from step {resumed}")
         with interrupts.flag() as fit.stop_requested:
             for event in loop.fit(fit):
-                context.tell(event)
+                context.announce(event.message) if isinstance(event, Announced) else context.tell(event)
         if context.export:
             finish.export_best(prepared, loop.best_file(fit), model, splits, directory, context.announce)
         result = _result(prepared, fit, context, facts, resumed)

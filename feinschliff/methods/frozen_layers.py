@@ -42,5 +42,6 @@ class FrozenLayers(Method):
 
 
 CONFIG = FrozenLayersConfig
+TRAINS_BASE_WEIGHTS = True
 create = FrozenLayers
 EXAMPLE = {"type": "frozen_layers", "trained_layers": 1}

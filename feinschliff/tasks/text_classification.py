@@ -30,4 +30,7 @@ def create(config: TextClassificationConfig, context: TaskContext) -> TextClassi
 
 
 CONFIG = TextClassificationConfig
+CLASSIFIES_ROWS = True
+COMPARES_PASSES = True
+MIXES_FEATURES = True
 EXAMPLE = {"type": "text_classification"}
