@@ -1,6 +1,6 @@
 """What holds a run back from learning by heart and from forgetting. Knows no task and no method.
 
-Everything is off by default. What stands at `training` itself (label smoothing, weight decay, averaging) is not repeated.
+Everything is off by default. Label smoothing, weight decay and averaging stand at `training` itself.
 """
 
 from __future__ import annotations

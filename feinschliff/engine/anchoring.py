@@ -1,4 +1,4 @@
-"""Trained weights held near where they started, the new head near zero. Knows names, rates and tensors; no architecture."""
+"""Trained weights held near where they started, the new head near zero. Knows names and tensors, no architecture."""
 
 from __future__ import annotations
 

@@ -68,6 +68,10 @@ class GroupedAdamW:
     def rehearse(self) -> None:
         """A step at rate zero, so that memory for the moments is known to be there; it leaves no trace."""
         self.step(0.0)
+        self.forget()
+
+    def forget(self) -> None:
+        """Drop moments and step counts."""
         self._adam.state.clear()
 
     def state(self) -> dict[str, Tensor]:

@@ -7,12 +7,10 @@ import json
 import os
 import shutil
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from feinschliff.data.examples import Splits
@@ -93,18 +91,17 @@ def calibrated(prepared: Prepared, trained: dict[str, Tensor], say: Callable[[st
 
 def export_best(
     prepared: Prepared,
-    best: Path,
+    best: dict[str, Tensor],
     model: ResolvedModel,
     splits: Splits,
     directory: RunDirectory,
-    say: Callable[[str], None] = lambda _: None,
 ) -> None:
-    """Write the run's ``model`` folder, all or nothing.
+    """Write the run's ``model`` folder from its kept weights, all or nothing.
 
     Raises:
         ResourceError: the disk is full; the checkpoints are intact.
     """
-    weights = whole_weights(prepared, calibrated(prepared, load_file(best), say), model)
+    weights = whole_weights(prepared, best, model)
     prepared.task.loaded.tokenizer.model_max_length = prepared.max_length_tokens  # `pipeline` cuts where training did
     building = directory.path / ".model.tmp"
     try:

@@ -55,7 +55,7 @@ class Prepared:
     announcements: list[str] = field(default_factory=list)
 
     def validate(self) -> tuple[float, ...]:
-        """(mean loss, deciding metric) on the validation rows, and what early stopping watches where that is a third."""
+        """(mean loss, deciding metric) on the validation rows, and what early stopping watches if that is a third."""
         scores = self.validation_scores()
         if self.validation.targets is None:
             raise DataError("the validation rows have no labels")

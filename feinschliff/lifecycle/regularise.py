@@ -1,4 +1,4 @@
-"""The options against overfitting, forgetting and uneven classes, put into a learner. Knows which, not how they work."""
+"""The options against overfitting, forgetting and uneven classes, put into a learner. Knows which, not how."""
 
 from __future__ import annotations
 

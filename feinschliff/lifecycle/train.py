@@ -25,6 +25,7 @@ from feinschliff.engine.events import Announced, Event
 from feinschliff.errors import Interrupted, RunDirectoryError
 from feinschliff.lifecycle import finish, held_out, interrupts
 from feinschliff.lifecycle.cards import write_training_card
+from feinschliff.lifecycle.diagnosis import diagnose
 from feinschliff.lifecycle.observing import Observer, tell
 from feinschliff.lifecycle.prepare import Prepared, deciding_metric, prepare
 from feinschliff.lifecycle.regularise import watched_metric
@@ -230,10 +231,12 @@ def run(config: RunConfig, splits: Splits, model: ResolvedModel, context: RunCon
         with interrupts.flag() as fit.stop_requested:
             for event in loop.fit(fit):
                 context.announce(event.message) if isinstance(event, Announced) else context.tell(event)
-        if context.export:
-            finish.export_best(prepared, loop.best_file(fit), model, splits, directory, context.announce)
         result = _result(prepared, fit, context, facts, resumed)
         if context.export:
+            kept = finish.calibrated(prepared, load_file(loop.best_file(fit)), context.announce)
+            finish.export_best(prepared, kept, model, splits, directory)
+            diagnosis = diagnose(prepared, kept, splits, result.curve, result.best_step)
+            result = result.model_copy(update={"diagnosis": diagnosis, "announcements": list(context.notes)})
             write_training_card(result, config, model, splits)
             write_json(directory.training, result.model_dump(mode="json"))
             shutil.rmtree(directory.checkpoints, ignore_errors=True)

@@ -49,7 +49,9 @@ def test_a_part_within_a_part_is_set_from_everywhere(tmp_path: Path) -> None:
     assert _origin(origins, "training.regularisation.l2_sp") == "command line"
     assert _origin(origins, "training.regularisation.r_drop") == f"{file}:4"
     assert _origin(origins, "training.regularisation.mixup") == "default"
-    nested = load_run_config(None, {"training": {"regularisation": {"l2_sp": 0.01}, "balance": {"sampling": "balanced"}}})
+    nested = load_run_config(
+        None, {"training": {"regularisation": {"l2_sp": 0.01}, "balance": {"sampling": "balanced"}}}
+    )
     assert nested[0].training.regularisation.l2_sp == 0.01
     assert nested[0].training.balance.sampling == "balanced"
 

@@ -28,7 +28,9 @@ def away_from_start(learner: Learner) -> dict[str, Tensor]:
     """Move all masters a little, the same way each time; the start by name."""
     start = {name: value.clone() for name, value in learner.masters.named().items()}
     draw = torch.Generator().manual_seed(1)
-    learner.masters.load({name: value + 0.05 * torch.randn(value.shape, generator=draw) for name, value in start.items()})
+    learner.masters.load(
+        {name: value + 0.05 * torch.randn(value.shape, generator=draw) for name, value in start.items()}
+    )
     return start
 
 
@@ -78,7 +80,8 @@ def test_decoupled_it_is_adamw_on_the_weights_less_their_start() -> None:
     adam = torch.optim.AdamW(network.parameters(), lr=0.1, weight_decay=0.0)
     moved = {"weight": torch.zeros(3, 4, requires_grad=True), "bias": start["bias"].clone().requires_grad_()}
     plain = torch.optim.AdamW(
-        [{"params": [moved["weight"]], "weight_decay": ALPHA}, {"params": [moved["bias"]], "weight_decay": BETA}], lr=0.1
+        [{"params": [moved["weight"]], "weight_decay": ALPHA}, {"params": [moved["bias"]], "weight_decay": BETA}],
+        lr=0.1,
     )
     rows = torch.randn(5, 4)
     for _ in range(7):

@@ -77,7 +77,9 @@ def test_of_several_labels_a_yes_counts_by_its_weight(tiny_bert: Path, tmp_path:
     out = learner.objective.loss(learner.network, batch)
     assert batch.targets is not None
     element = torch.where(batch.targets > 0, weights, torch.ones(()))
-    expected = F.binary_cross_entropy_with_logits(learner.network(batch), batch.targets, weight=element, reduction="sum")
+    expected = F.binary_cross_entropy_with_logits(
+        learner.network(batch), batch.targets, weight=element, reduction="sum"
+    )
     torch.testing.assert_close(out.loss_sum, expected)
     assert out.num_targets == pytest.approx(float(element.sum()))
 

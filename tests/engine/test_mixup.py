@@ -34,10 +34,8 @@ def test_the_loss_is_that_of_mixed_features_and_mixed_labels(tiny_bert: Path, tm
     assert batch.targets is not None
     goal = batch.targets if kind == "multi" else F.one_hot(batch.targets, 3).float()
     mixed = share * goal + (1 - share) * goal[partner]
-    if kind == "multi":
-        expected = F.binary_cross_entropy_with_logits(logits, mixed)
-    else:
-        expected = F.cross_entropy(logits, mixed)
+    mean = F.binary_cross_entropy_with_logits if kind == "multi" else F.cross_entropy
+    expected = mean(logits, mixed)
     assert 0.0 < float(share) < 1.0
     torch.testing.assert_close(out.loss_sum / out.num_targets, expected, rtol=1e-5, atol=1e-6)
 

@@ -1,0 +1,143 @@
+"""Learned, or learned by heart: the kept weights on training rows beside validation rows, in figures and plain words.
+
+Knows tasks that give each row probabilities over classes (``CLASSIFIES_ROWS``); of others it says nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+from feinschliff import registry
+from feinschliff.data.examples import Example, Splits
+from feinschliff.engine.batching import FORWARD_TOKENS
+from feinschliff.engine.scoring import mean_loss, probabilities
+from feinschliff.errors import DataError
+from feinschliff.lifecycle.judge import worst_rows
+from feinschliff.lifecycle.prepare import Prepared
+from feinschliff.results.evaluation import WrongRow
+from feinschliff.results.formats import format_difference, format_metric_name, format_value
+from feinschliff.results.training import CurvePoint, Diagnosis
+
+SAMPLE_ROWS = 1000
+"""Of each set at most: the shares are then known to three points or better (two standard errors)."""
+SURE = 0.99
+SHOWN_WRONG = 20
+CONFIDENTLY = 0.9
+"""From this confidence on, a training row that is answered otherwise is listed."""
+RISE = 1.1
+"""The validation loss counts as having risen where it ends at this many times its lowest value."""
+MEMORISED = 0.1
+"""A lead of the training rows of this share, in accuracy or in sure answers, is worth a warning."""
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One set by the kept weights."""
+
+    rows: int
+    loss: float
+    metric: float
+    sure: float
+    wrong: list[WrongRow]
+
+
+def diagnose(
+    prepared: Prepared, weights: dict[str, Tensor], splits: Splits, curve: Sequence[CurvePoint], best_step: int
+) -> Diagnosis | None:
+    """Score a sample of both sets with ``weights`` (all trained ones, as they are exported), which the network keeps.
+
+    None: the task does not classify rows.
+    """
+    if not registry.says("task", prepared.config.task.type, "CLASSIFIES_ROWS"):
+        return None
+    prepared.learner.masters.load(weights)
+    train, validation = (_side(prepared, rows, splits.label_names) for rows in (splits.train, splits.validation))
+    rises = _loss_rises_after(curve)
+    return Diagnosis(
+        train_rows=train.rows,
+        validation_rows=validation.rows,
+        train_loss=train.loss,
+        validation_loss=validation.loss,
+        train_metric=train.metric,
+        validation_metric=validation.metric,
+        train_sure=train.sure,
+        validation_sure=validation.sure,
+        best_step=best_step,
+        last_step=curve[-1].step,
+        loss_rises_after=rises,
+        sentences=_in_words(prepared.metric, train, validation, curve, best_step),
+        wrong=train.wrong,
+    )
+
+
+def _side(prepared: Prepared, examples: Sequence[Example], label_names: Sequence[str]) -> Side:
+    """A sample of one set, scored as it would be in use: no dropout, no smoothing, no class weights."""
+    order = np.random.default_rng([prepared.config.seed, 0xD1A6]).permutation(len(examples))[:SAMPLE_ROWS]
+    rows = [examples[row] for row in np.sort(order).tolist()]
+    encoded = prepared.task.encode(rows, prepared.max_length_tokens)
+    if encoded.targets is None:
+        raise DataError("the rows have no labels")
+    tokens = min(prepared.config.training.micro_batch_tokens, FORWARD_TOKENS)
+    scores = probabilities(prepared.task, prepared.network, encoded.table, max_tokens=tokens)
+    decisions = prepared.task.decide(scores)
+    goal = encoded.targets.numpy().astype(np.int64)
+    wrong = worst_rows(scores, goal, decisions, rows, label_names, SHOWN_WRONG)
+    return Side(
+        rows=len(rows),
+        loss=mean_loss(scores, encoded.targets),
+        metric=prepared.task.score(scores, encoded.targets, prepared.metric),
+        sure=float(_sure_and_right(scores, decisions, goal).mean()),
+        wrong=[row for row in wrong if row.confidence >= CONFIDENTLY],
+    )
+
+
+def _sure_and_right(scores: Any, decisions: Any, goal: Any) -> npt.NDArray[np.bool_]:
+    """[N]: right with more than ``SURE``; with several labels, each of them."""
+    if goal.ndim == 2:
+        confidence = np.where(decisions == 1, scores, 1.0 - scores)
+        both: npt.NDArray[np.bool_] = ((confidence > SURE) & (decisions == goal)).all(1)
+        return both
+    found: npt.NDArray[np.bool_] = (scores.max(1) > SURE) & (decisions == goal)
+    return found
+
+
+def _loss_rises_after(curve: Sequence[CurvePoint]) -> int | None:
+    """Step of the lowest validation loss, where the last one is clearly higher."""
+    losses = [(point.validation_loss, point.step) for point in curve if point.validation_loss is not None]
+    if not losses:
+        return None
+    lowest, step = min(losses)
+    return step if losses[-1][0] > RISE * lowest else None
+
+
+def _in_words(metric: str, train: Side, validation: Side, curve: Sequence[CurvePoint], best_step: int) -> list[str]:
+    """What the figures mean, in one to four sentences."""
+    name, gap = format_metric_name(metric), train.metric - validation.metric
+    said = [
+        f"Training rows: {name} {format_value(metric, train.metric)}, validation rows: "
+        f"{format_value(metric, validation.metric)} ({format_difference(metric, gap)})."
+    ]
+    if gap > MEMORISED or train.sure - validation.sure > MEMORISED:
+        said.append(
+            f"Part of the training rows was learned by heart: {100 * train.sure:.0f}% of them are answered right with "
+            f"over 99% confidence, of the validation rows {100 * validation.sure:.0f}%. More rows, fewer epochs, or "
+            "training.regularisation may help."
+        )
+    else:
+        said.append("Training rows are answered little better than validation rows: no sign of learning by heart.")
+    rises = _loss_rises_after(curve)
+    if rises is not None:
+        said.append(
+            f"The validation loss was lowest at step {rises:,} of {curve[-1].step:,} and rose from there: answers went "
+            "on getting surer, not better."
+        )
+    last = max(point.step for point in curve if point.validation_metric is not None)
+    if best_step < last:
+        said.append(f"Validation was best at step {best_step:,} of {last:,}.")
+    return said
