@@ -21,8 +21,10 @@ MEMORY = 0.95
 """Share of the past in the smoothed loss, at each step."""
 DIVERGED = 4.0
 """The sweep ends where the smoothed loss is this many times its lowest value (Howard and Gugger 2020)."""
-EDGE = 5
-"""Steps at the start whose smoothed loss rests on too few batches to be called a slope."""
+EDGE_FRACTION = 0.2
+"""Share of the points, at the start, whose smoothed loss rests on too few batches to be compared."""
+SPAN = 3
+"""A slope is measured over so many points to each side."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,7 @@ def sweep(
             mean = MEMORY * mean + (1.0 - MEMORY) * loss
             smoothed = mean / (1.0 - MEMORY ** (step + 1))
             points.append(SweepPoint(rate, loss, smoothed))
-            if step >= EDGE and smoothed > DIVERGED * best:
+            if smoothed > DIVERGED * best:
                 break
             best = min(best, smoothed)
     return points
@@ -81,17 +83,20 @@ def sweep(
 
 def read(points: list[SweepPoint]) -> Reading:
     """Where the smoothed loss falls fastest, and where it is lowest."""
-    if len(points) <= EDGE + 1:
+    edge = max(SPAN, int(EDGE_FRACTION * len(points)))
+    if len(points) <= edge + SPAN:
         return Reading(None, None)
-    lowest = min(points[EDGE:], key=lambda point: point.smoothed)
-    if lowest.smoothed >= points[EDGE].smoothed:
+    lowest = min(range(edge, len(points)), key=lambda place: points[place].smoothed)
+    if points[lowest].smoothed >= points[edge].smoothed:
         return Reading(None, None)
-    falls = [
-        ((after.smoothed - before.smoothed) / math.log(after.rate / before.rate), point.rate)
-        for before, point, after in zip(points[EDGE - 1 :], points[EDGE:], points[EDGE + 1 :], strict=False)
-        if point.rate <= lowest.rate
-    ]
-    return Reading(min(falls)[1], lowest.rate)
+    places = range(edge, min(lowest + 1, len(points) - SPAN))
+    steepest = min(places, key=lambda place: _slope(points[place - SPAN], points[place + SPAN]), default=lowest)
+    return Reading(points[steepest].rate, points[lowest].rate)
+
+
+def _slope(before: SweepPoint, after: SweepPoint) -> float:
+    """Change of the smoothed loss over the rate's logarithm."""
+    return (after.smoothed - before.smoothed) / math.log(after.rate / before.rate)
 
 
 def _batches(learner: Learner, seed: int) -> Iterator[Ints]:

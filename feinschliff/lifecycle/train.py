@@ -233,16 +233,25 @@ def run(config: RunConfig, splits: Splits, model: ResolvedModel, context: RunCon
                 context.announce(event.message) if isinstance(event, Announced) else context.tell(event)
         result = _result(prepared, fit, context, facts, resumed)
         if context.export:
-            kept = finish.calibrated(prepared, load_file(loop.best_file(fit)), context.announce)
-            finish.export_best(prepared, kept, model, splits, directory)
-            diagnosis = diagnose(prepared, kept, splits, result.curve, result.best_step)
-            result = result.model_copy(update={"diagnosis": diagnosis, "announcements": list(context.notes)})
-            write_training_card(result, config, model, splits)
-            write_json(directory.training, result.model_dump(mode="json"))
-            shutil.rmtree(directory.checkpoints, ignore_errors=True)
+            result = _exported(prepared, fit, context, result, splits, model)
         return result
     finally:
         prepared.close()
+
+
+def _exported(
+    prepared: Prepared, fit: loop.Fit, context: RunContext, result: TrainingResult, splits: Splits, model: ResolvedModel
+) -> TrainingResult:
+    """Write the model, what can be said of it, and the result; then the checkpoints have served."""
+    directory = context.directory
+    kept = finish.calibrated(prepared, load_file(loop.best_file(fit)), context.announce)
+    finish.export_best(prepared, kept, model, splits, directory)
+    diagnosis = diagnose(prepared, kept, splits, result.curve, result.best_step)
+    result = result.model_copy(update={"diagnosis": diagnosis, "announcements": list(context.notes)})
+    write_training_card(result, prepared.config, model, splits)
+    write_json(directory.training, result.model_dump(mode="json"))
+    shutil.rmtree(directory.checkpoints, ignore_errors=True)
+    return result
 
 
 def _start_over_or_refuse(context: RunContext) -> None:
