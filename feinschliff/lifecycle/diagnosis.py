@@ -5,6 +5,7 @@ Knows tasks that give each row probabilities over classes (``CLASSIFIES_ROWS``);
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -33,7 +34,8 @@ CONFIDENTLY = 0.9
 RISE = 1.1
 """The validation loss counts as having risen where it ends at this many times its lowest value."""
 MEMORISED = 0.1
-"""A lead of the training rows of this share, in accuracy or in sure answers, is worth a warning."""
+"""A lead of the training rows of this share, in the metric or in sure answers, is worth a word, where it is more than two
+standard errors of two shares."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +118,13 @@ def _loss_rises_after(curve: Sequence[CurvePoint]) -> int | None:
     return step if losses[-1][0] > RISE * lowest else None
 
 
+def _leads(train: float, validation: float, train_rows: int, validation_rows: int) -> bool:
+    """Whether training rows are ahead by more than a little, and more than by chance: both are taken as shares."""
+    shares = ((train, train_rows), (validation, validation_rows))
+    variance = sum(max(0.0, share * (1.0 - share)) / rows for share, rows in shares)
+    return train - validation > max(MEMORISED, 2.0 * math.sqrt(variance))
+
+
 def _in_words(metric: str, train: Side, validation: Side, curve: Sequence[CurvePoint], best_step: int) -> list[str]:
     """What the figures mean, in one to four sentences."""
     name, gap = format_metric_name(metric), train.metric - validation.metric
@@ -123,12 +132,15 @@ def _in_words(metric: str, train: Side, validation: Side, curve: Sequence[CurveP
         f"Training rows: {name} {format_value(metric, train.metric)}, validation rows: "
         f"{format_value(metric, validation.metric)} ({format_difference(metric, gap)})."
     ]
-    if gap > MEMORISED or train.sure - validation.sure > MEMORISED:
+    sure = f"{100 * train.sure:.0f}% of them are answered right with over 99% confidence"
+    sure = f"{sure}, of the validation rows {100 * validation.sure:.0f}%"
+    if _leads(train.metric, validation.metric, train.rows, validation.rows):
         said.append(
-            f"Part of the training rows was learned by heart: {100 * train.sure:.0f}% of them are answered right with "
-            f"over 99% confidence, of the validation rows {100 * validation.sure:.0f}%. More rows, fewer epochs, or "
+            f"Part of the training rows was learned by heart: {sure}. More rows, fewer epochs, or "
             "training.regularisation may help."
         )
+    elif _leads(train.sure, validation.sure, train.rows, validation.rows):
+        said.append(f"The model is surer of training rows ({sure}), but not clearly more often right.")
     else:
         said.append("Training rows are answered little better than validation rows: no sign of learning by heart.")
     rises = _loss_rises_after(curve)

@@ -71,6 +71,17 @@ def test_a_large_lead_of_the_training_rows_is_called_by_its_name() -> None:
     assert "Validation was best at step 12 of 18." in said
 
 
+def test_surer_is_not_called_better() -> None:
+    said = diagnosis._in_words("accuracy", side(1.0, 0.9), side(0.98, 0.5), CURVE, 18)
+    assert said[1].startswith("The model is surer of training rows (90% of them")
+    assert "by heart" not in " ".join(said)
+
+
+def test_a_lead_on_few_rows_may_be_chance() -> None:
+    few = [Side(rows=12, loss=0.5, metric=metric, sure=0.5, wrong=[]) for metric in (1.0, 0.83)]
+    assert "no sign" in diagnosis._in_words("accuracy", few[0], few[1], CURVE, 18)[1]
+
+
 def test_where_there_is_nothing_to_warn_of_it_does_not() -> None:
     calm = [point.model_copy(update={"validation_loss": 0.5}) for point in CURVE]
     said = diagnosis._in_words("accuracy", side(0.9, 0.4), side(0.88, 0.38), calm, 18)
