@@ -34,8 +34,8 @@ CONFIDENTLY = 0.9
 RISE = 1.1
 """The validation loss counts as having risen where it ends at this many times its lowest value."""
 MEMORISED = 0.1
-"""A lead of the training rows of this share, in the metric or in sure answers, is worth a word, where it is more than two
-standard errors of two shares."""
+"""A lead of the training rows by this share, in the metric or in sure answers, is worth a word, where it is more than
+two standard errors of two shares."""
 
 
 @dataclass(frozen=True, slots=True)
