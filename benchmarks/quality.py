@@ -23,13 +23,12 @@ import sets
 from feinschliff.config.data import DataConfig
 from feinschliff.config.run import RunConfig
 from feinschliff.data.load import load_splits
-from feinschliff.lifecycle import baselines
 from feinschliff.lifecycle.embedding import FrozenEncoder
-from feinschliff.lifecycle.judge import references_of
+from feinschliff.lifecycle.prepare import context_of
 from feinschliff.lifecycle.train import RunContext, run
 from feinschliff.models.sources import resolve_model
 from feinschliff.predictor import Predictor
-from feinschliff.results.verdicts import compare_predictions, verdict
+from feinschliff.results.verdicts import verdict
 from feinschliff.store.run_directory import RunDirectory
 
 RECIPES: dict[str, dict[str, Any]] = {
@@ -72,19 +71,16 @@ def one(name: str, data_dir: Path, model: str, seed: int) -> dict[str, Any]:
         result = run(config, splits, resolved, RunContext(RunDirectory(folder), save_state=False))
         seconds = time.perf_counter() - begin
         predictor = Predictor(Path(folder))
-        ours = predictor.decide(predictor.probabilities(splits.test))
-    frozen = FrozenEncoder(config, resolved, 1)
-    classes = len(splits.label_names)
-    references = references_of(splits.test, splits.label_names, False)
-    targets = references_of(splits.train, splits.label_names, False)
-    probe = baselines.probe(frozen.features(splits.train), targets, classes, seed)
-    theirs = probe.probabilities(frozen.features(splits.test)).argmax(1)
-    said = verdict(compare_predictions("accuracy", "linear probe", references, ours, theirs, classes))
+        task, ours = predictor.task, predictor.score(splits.test).answers
+    frozen = FrozenEncoder(config, resolved, context_of(config, splits))
+    probe = task.rivals(frozen, splits.train, seed, lambda _: None)[-1]
+    theirs = probe.answers(splits.test)
+    said = verdict(task.compare("accuracy", probe.name, splits.test, ours, theirs, config.evaluation))
     return {
         "set": name,
         "seed": seed,
-        "accuracy": float((ours == references).mean()),
-        "probe": float((theirs == references).mean()),
+        "accuracy": task.score(ours, splits.test, "accuracy"),
+        "probe": task.score(theirs, splits.test, "accuracy"),
         "probe_note": probe.note,
         "difference": said.difference.model_dump(),
         "verdict": said.sentence,

@@ -109,11 +109,11 @@ def ours(arguments: argparse.Namespace, name: str, job: str, setting: str) -> di
 
 
 def _our_accuracy(prepared: Any, splits: Any) -> float:
-    from feinschliff.engine.scoring import probabilities
+    from feinschliff.engine.scoring import outputs
 
     encoded = prepared.task.encode(splits.test[:TEST_ROWS], prepared.max_length_tokens)
-    scores = probabilities(prepared.task, prepared.network, encoded.table, max_tokens=4096)
-    return float((scores.argmax(1) == encoded.targets.numpy()).mean())
+    found = outputs(prepared.task, prepared.network, encoded.table, max_tokens=4096)
+    return float(prepared.task.score(prepared.task.answers(found, encoded), encoded.examples, "accuracy"))
 
 
 def trainer(arguments: argparse.Namespace, name: str, job: str, setting: str) -> dict[str, Any]:

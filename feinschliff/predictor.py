@@ -1,6 +1,6 @@
-"""A finished model folder, answering: texts in, probabilities out. Knows no training run.
+"""A finished model folder, answering: rows in, answers out, whatever the task. Knows no training run.
 
-The folder is transformers' own sequence classifier plus ``feinschliff.json`` with what transformers has no field for.
+The folder is transformers' own model plus ``feinschliff.json`` with what transformers has no field for.
 It runs on packed rows like in training; the scores are those of ``pipeline()`` to rounding.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,35 +17,38 @@ import numpy.typing as npt
 import torch
 
 from feinschliff import registry
-from feinschliff.data.examples import Example, Place
+from feinschliff.data.examples import Example
 from feinschliff.engine.batching import FORWARD_TOKENS
-from feinschliff.engine.scoring import probabilities
+from feinschliff.engine.scoring import outputs
 from feinschliff.errors import RunDirectoryError
-from feinschliff.tasks._task import TaskContext
+from feinschliff.methods._method import Method
+from feinschliff.results.data import ColumnsFound
+from feinschliff.tasks._task import TaskContext, encoded
 
 FACTS = "feinschliff.json"
+ADDED = "adapter"
+"""Folder inside a model folder, of what a method trained that plain weights cannot hold."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelFacts:
     """What a model folder says of itself beside transformers' configuration."""
 
-    label_names: tuple[str, ...]
-    multi_label: bool
-    num_texts: int
-    threshold: float
+    task: dict[str, Any]
+    """The task's configuration."""
+    context: TaskContext
+    columns: ColumnsFound
+    """Of the data it was trained on."""
     max_length_tokens: int
     metric: str
     base_model: str
-    pooling: str
-    text_columns: tuple[str, ...]
-    target_column: str | None
-    label_separator: str | None
-    task: str = "text_classification"
+    pooling: str | None
+    method: dict[str, Any] | None = None
+    """Configuration of the method whose trained part lies beside the weights; None: the weights hold all."""
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
-        return asdict(self)
+        return asdict(replace(self, columns=None)) | {"columns": self.columns.model_dump(mode="json")}  # type: ignore[arg-type]
 
     @classmethod
     def read(cls, folder: Path) -> ModelFacts:
@@ -56,9 +59,11 @@ class ModelFacts:
         """
         try:
             values = json.loads((folder / FACTS).read_text(encoding="utf-8"))
-            for name in ("label_names", "text_columns"):
-                values[name] = tuple(values[name])
-            return cls(**values)
+            context: dict[str, Any] = {
+                name: tuple(value) if isinstance(value, list) else value for name, value in values["context"].items()
+            }
+            found = {"context": TaskContext(**context), "columns": ColumnsFound.model_validate(values["columns"])}
+            return cls(**{**values, **found})
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise RunDirectoryError(
                 f"{folder} is not a finished model of ours",
@@ -87,10 +92,19 @@ def model_folder(path: Path) -> Path:
 class Scored:
     """Answers for rows, and what must be said of them."""
 
-    probabilities: npt.NDArray[np.float32]
-    """[N, C] in the order of ``facts.label_names``."""
+    answers: Any
+    """In the form of the task: see ``tasks._task.Task.answers``."""
     notes: tuple[str, ...]
     """How many rows were cut; empty where none was."""
+
+
+def _method_of(facts: ModelFacts) -> Method:
+    """The method that attaches what was saved beside the weights; the plainest one where nothing was."""
+    if facts.method is None:
+        return Method(None)
+    module = registry.load("method", facts.method["type"])
+    method: Method = module.create(module.CONFIG.model_validate(facts.method))
+    return method
 
 
 class Predictor:
@@ -101,32 +115,33 @@ class Predictor:
         self.facts = ModelFacts.read(self.folder)
         if num_threads is not None:
             torch.set_num_threads(num_threads)
-        context = TaskContext(self.facts.label_names, self.facts.multi_label, self.facts.num_texts)
-        module = registry.load("task", self.facts.task)
-        config = module.CONFIG.model_validate({"type": self.facts.task, "threshold": self.facts.threshold})
-        self.task = module.create(config, context)
-        self.network = self.task.load_finished(self.folder, self.facts.pooling).eval()
-
-    def probabilities(
-        self, examples: Sequence[Example], on_rows: Callable[[int], None] = lambda _: None
-    ) -> npt.NDArray[np.float32]:
-        """[N, C] in the order of ``facts.label_names``; rows that were cut are not told: see :meth:`score`."""
-        return self.score(examples, on_rows).probabilities
+        module = registry.load("task", self.facts.task["type"])
+        self.task = module.create(module.CONFIG.model_validate(self.facts.task), self.facts.context)
+        self.network = self.task.load_finished(self.folder, self.facts.pooling)
+        self.method = _method_of(self.facts)
+        self.method.attach(self.network, self.folder / ADDED)
+        self.network.eval()
 
     def score(self, examples: Sequence[Example], on_rows: Callable[[int], None] = lambda _: None) -> Scored:
-        """Probabilities, and how many rows were longer than the model's limit."""
+        """Answers, and how many rows were longer than the model's limit."""
+        rows = encoded(self.task, examples, self.facts.max_length_tokens, self.method.num_virtual_tokens)
+        found = outputs(
+            self.task,
+            self.network,
+            rows.table,
+            max_tokens=FORWARD_TOKENS,
+            targets=rows.targets if self.task.per_token else None,
+            on_rows=on_rows,
+        )
+        return Scored(self.task.answers(found, rows), self._notes(rows.num_cut, len(examples)))
+
+    def outputs(self, examples: Sequence[Example]) -> npt.NDArray[np.float32]:
+        """What the network gives, in the form in which plain transformers can be compared with it."""
+        limit, count = self.facts.max_length_tokens, self.method.num_virtual_tokens
+        found: npt.NDArray[np.float32] = self.task.own_outputs(self.network, examples, limit, count)
+        return found
+
+    def _notes(self, cut: int, rows: int) -> tuple[str, ...]:
         limit = self.facts.max_length_tokens
-        encoded = self.task.encode(examples, limit)
-        found = probabilities(self.task, self.network, encoded.table, max_tokens=FORWARD_TOKENS, on_rows=on_rows)
-        cut = encoded.num_cut
-        said = f"{cut:,} of {len(examples):,} rows {'was' if cut == 1 else 'were'} longer than {limit} tokens and cut"
-        return Scored(found, (said,) if cut else ())
-
-    def decide(self, scores: npt.NDArray[np.float32]) -> Any:
-        """Class numbers [N], or indicators [N, C]."""
-        return self.task.decide(scores)
-
-    def of_texts(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
-        """Probabilities [N, C] for single texts."""
-        rows = [Example((text,), (), Place("input", line)) for line, text in enumerate(texts, start=1)]
-        return self.probabilities(rows)
+        said = f"{cut:,} of {rows:,} rows {'was' if cut == 1 else 'were'} longer than {limit} tokens and cut"
+        return (said,) if cut else ()

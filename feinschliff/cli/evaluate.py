@@ -61,7 +61,8 @@ def _show(out: Console, result: EvaluationResult) -> None:
         out.print(f"weakest classes: {said}", markup=False)
     for wrong in result.worst[:5]:
         place = f"{wrong.row.file}:{wrong.row.line}"
-        said = f"{wrong.reference!r} taken for {wrong.prediction!r} at {wrong.confidence:.0%}"
+        sure = "" if wrong.confidence is None else f" at {wrong.confidence:.0%}"
+        said = f"{wrong.reference!r} taken for {wrong.prediction!r}{sure}"
         out.print(f"{place}: {said}: {shorten(wrong.row.text, 80)}", markup=False)
     for note in result.notes:
         out.print(f"note: {note}", markup=False)

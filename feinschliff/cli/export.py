@@ -33,3 +33,5 @@ def _show(out: Console, result: ExportResult) -> None:
         f"compared with plain transformers on {result.probe_rows} rows: "
         f"probabilities differ by at most {result.largest_difference:.1e}"
     )
+    if result.loading:
+        out.print("the weights alone would answer differently: load the folder as its README.md says", markup=False)

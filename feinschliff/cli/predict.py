@@ -59,6 +59,16 @@ def _nothing(texts: list[str]) -> str:
 
 def _show(out: Console, results: list[PredictionResult]) -> None:
     for result in results:
-        scores = ", ".join(f"{label} {score:.3f}" for label, score in result.scores.items())
         place = "" if result.file == "input" else f"{result.file}:{result.line}: "
-        out.print(f"{place}{', '.join(result.labels) or '(none)'}   [{scores}]", markup=False)
+        out.print(f"{place}{_said(result)}", markup=False)
+
+
+def _said(result: PredictionResult) -> str:
+    """One line: labels with scores, numbers, or pieces of the text."""
+    if result.values:
+        return ", ".join(f"{name} {value:.6g}" for name, value in result.values.items())
+    if result.spans is not None:
+        found = [f"{s.label} {s.text!r} ({s.start}-{s.end}, {s.score:.3f})" for s in result.spans]
+        return ", ".join(found) or "(nothing found)"
+    scores = ", ".join(f"{label} {score:.3f}" for label, score in result.scores.items())
+    return f"{', '.join(result.labels) or '(none)'}   [{scores}]"

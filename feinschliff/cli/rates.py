@@ -49,12 +49,12 @@ def rates(
         "model": model,
         "seed": seed,
     }
-    run, _ = configuration(ctx, sources or [], config, named)
+    run, origins = configuration(ctx, sources or [], config, named)
     from feinschliff.cli.watching import on_console
     from feinschliff.lifecycle.rates import rates as work
 
     with on_console() as observers:
-        result = work(run, steps=steps, observers=observers)
+        result = work(run, origins, steps=steps, observers=observers)
     emit(result, as_json, lambda out: _show(out, result))
 
 

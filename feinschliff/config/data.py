@@ -21,7 +21,11 @@ class DataConfig(Config):
     text: tuple[str, ...] = ()
     """Text columns, one or (for sentence pairs) two; empty: found."""
     target: str | None = None
-    """Label column; None: found."""
+    """Label column, or the column of the number to be predicted (several: `price,weight`); None: found."""
+    rows: Literal["auto", "labels", "values", "spans"] = "auto"
+    """What a row's target is: labels, numbers, or spans of the text. auto: found, unless the task says it."""
+    tag_names: tuple[str, ...] = ()
+    """What tags that are numbers mean, in their order (`O,B-PER,I-PER`)."""
     group: str | None = None
     """Column whose equal values stay on one side of a split (customer, document, conversation)."""
     time: str | None = None

@@ -108,7 +108,7 @@ def pretrained_weights_to_pull_back_are_trained(config: RunConfig) -> list[Fault
             f"training.regularisation.l2_sp = {strength:g} has no weights to hold near their start",
             where="training.regularisation.l2_sp",
             why=f"method {method} leaves the pretrained weights as they are and adds new ones",
-            remedy="leave it at 0, or train with method full or frozen_layers",
+            remedy="leave it at 0, or train with method full, frozen_layers or bitfit",
         )
     ]
 

@@ -13,10 +13,11 @@ from pathlib import Path
 
 from feinschliff.config.data import DataConfig
 from feinschliff.data.columns import cell_labels, cell_text, is_missing
-from feinschliff.data.examples import Example
+from feinschliff.data.examples import Example, target_of
 from feinschliff.data.label_quality import spellings
 from feinschliff.data.load import open_with_columns
-from feinschliff.data.rows_to_examples import ExampleReader, count_reasons, dropped_row
+from feinschliff.data.row_kinds import reader_of
+from feinschliff.data.rows_to_examples import count_reasons, dropped_row
 from feinschliff.data.sources import read_tables
 from feinschliff.data.tables import Cell, Row, Table
 from feinschliff.data.writers import RowWriter, output_format, write_dropped
@@ -37,7 +38,8 @@ class _Cleaner:
 
     def rows(self, tables: Sequence[Table]) -> Iterator[tuple[dict[str, Cell], Example]]:
         """The rows that stay, with their labels as they are to be written."""
-        reader = ExampleReader(self.columns, dropped=self.dropped)
+        reader = reader_of(self.columns)
+        reader.dropped = self.dropped
         first: dict[bytes, str] = {}
         for row in read_tables(tables):
             cells = self._respelled(row)
@@ -59,7 +61,7 @@ class _Cleaner:
         cells = dict(row.cells)
         target = self.columns.target
         cell = cells.get(target) if target else None
-        if target is None or is_missing(cell):
+        if target is None or is_missing(cell) or not self.changes:
             return cells
         separator = self.columns.label_separator
         if isinstance(cell, list | tuple):
@@ -77,7 +79,7 @@ class _Cleaner:
 
 
 def _digest(example: Example) -> bytes:
-    text = "\0".join([*example.texts, "\0", *sorted(example.labels)])
+    text = "\0".join([*example.texts, "\0", *target_of(example)])
     return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
@@ -91,18 +93,19 @@ def clean(
     All other columns stay as they are.
 
     Args:
-        output: where to write; None: ``NAME.clean.csv`` beside ``NAME.csv``, likewise .tsv, .jsonl, .parquet.
+        output: where to write; None: ``NAME.clean.csv`` beside ``NAME.csv``, likewise .tsv, .jsonl, .parquet, .conll;
+            ``.jsonl`` of .json, whose lists and objects a csv would not keep.
 
     Raises:
         DataError: files that cannot be read, columns that are not found, or the output exists.
     """
     tables, columns = open_with_columns(config.train, config)
-    output = output or _default_output(tables[0].name)
+    output = output or _default_output(tables[0])
     list_path = output.with_name(f"{_stem(output.name)}.dropped.csv")
     if any(Path(table.name).absolute() == output.absolute() for table in tables):
         raise DataError("the output is one of the inputs", where=str(output), remedy="name another with --output")
     raw, num_rows = _raw_labels(tables, columns)
-    changes = spellings(raw)
+    changes = spellings(raw) if columns.kind in ("single_label", "multi_label") else {}
     keep = config.duplicates == "keep"
     counts = Counter(
         label for _, example in _Cleaner(columns, keep, changes, frozenset()).rows(tables) for label in example.labels
@@ -126,9 +129,9 @@ def clean(
     )
 
 
-def _default_output(source: str) -> Path:
-    path = Path("data") if source.startswith(("hf:", "pypi:")) else Path(source)
-    return path.with_name(f"{_stem(path.name)}.clean{output_format(source)}")
+def _default_output(table: Table) -> Path:
+    path = Path("data") if table.name.startswith(("hf:", "pypi:")) else Path(table.name)
+    return path.with_name(f"{_stem(path.name)}.clean{output_format(table)}")
 
 
 def _stem(name: str) -> str:

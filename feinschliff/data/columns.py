@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from feinschliff.config.data import DataConfig
+from feinschliff.data.numbers import are_measurements
 from feinschliff.data.tables import Cell, Row
 from feinschliff.errors import DataError, Fault
 from feinschliff.results.data import ColumnsFound
@@ -91,27 +92,74 @@ def find_columns(
     contents = {name: _content(name, sample) for name in columns}
     said: list[str] = []
     reserved = {config.group, config.time, *config.text} - {None}
-    target = config.target or _find_target([contents[name] for name in columns if name not in reserved])
-    taken = {target, config.group, config.time}
+    free = [contents[name] for name in columns if name not in reserved]
+    target = config.target or _find_target(free) or _find_measurement(free, sample, config)
+    values = _find_values(columns, sample, target, config)
+    taken = {target, config.group, config.time, *values}
     texts = list(config.text) or _find_texts([contents[name] for name in columns if name not in taken])
     if not texts or (target is None and needs_target):
         raise _nothing_found(columns, contents, texts, target, sample[0].place.file)
     how = "as asked" if config.text else "found"
     said.append(f"text column{'s' if len(texts) > 1 else ''} {_quoted(texts)} ({how})")
-    separator, several = (None, False) if target is None else _find_separator(contents[target], sample, config)
-    if target is not None:
+    separator, several = None, False
+    if values:
+        said.append(_say_values(values, config))
+    elif target is not None:
+        separator, several = _find_separator(contents[target], sample, config)
         said.append(_say_target(contents[target], config.target is not None, several, separator))
     said += [
         f"{role} column {name!r} (as asked)" for role, name in (("group", config.group), ("time", config.time)) if name
     ]
-    used = {*texts, target, config.group, config.time}
+    used = {*texts, target, config.group, config.time, *values}
     ignored = [name for name in columns if name not in used]
     if ignored:
         said.append(f"columns not used: {_quoted(ignored)}")
     return ColumnsFound(
-        text=texts, target=target, group=config.group, time=config.time, label_separator=separator,
-        kind="multi_label" if several else "single_label", announcements=said,
-    )  # fmt: skip
+        text=texts,
+        target=values[0] if values else target,
+        group=config.group,
+        time=config.time,
+        label_separator=separator,
+        kind="values" if values else "multi_label" if several else "single_label",
+        values=values,
+        announcements=said,
+    )
+
+
+def _find_values(columns: Sequence[str], sample: Sequence[Row], target: str | None, config: DataConfig) -> list[str]:
+    """The columns of numbers to be predicted; none where the target is labels."""
+    if config.rows == "labels" or target is None:
+        return []
+    named = target_names(target, columns)
+    if config.rows == "values" or len(named) > 1:
+        return named
+    cells = [cell for row in sample if not is_missing(cell := row.cells.get(target))]
+    return named if are_measurements(cells) else []
+
+
+def _find_measurement(candidates: list[_Content], sample: Sequence[Row], config: DataConfig) -> str | None:
+    """The only column of measurements, where no column looks like labels."""
+    if config.rows == "labels":
+        return None
+    names = [
+        content.name
+        for content in candidates
+        if _plain(content.name) not in _OTHER_NAMES
+        and are_measurements(cell for row in sample if not is_missing(cell := row.cells.get(content.name)))
+    ]
+    return names[0] if len(names) == 1 else None
+
+
+def target_names(target: str, columns: Sequence[str]) -> list[str]:
+    """The columns that ``--target`` names: one, or several with commas between."""
+    return [target] if target in columns or "," not in target else [name.strip() for name in target.split(",")]
+
+
+def _say_values(values: Sequence[str], config: DataConfig) -> str:
+    how = "as asked" if config.target or config.rows == "values" else "numbers with fractions"
+    columns = f"column{'s' if len(values) > 1 else ''} {_quoted(values)}"
+    other = "" if config.rows == "values" else "; --task text_classification takes them for labels"
+    return f"number {columns} ({how}{other})"
 
 
 def is_missing(cell: Cell) -> bool:
@@ -147,7 +195,8 @@ def cell_labels(cell: Cell, separator: str | None) -> tuple[str, ...]:
 
 def _check_named(columns: Sequence[str], config: DataConfig) -> None:
     named = [("--text", name) for name in config.text]
-    named += [(f"--{role}", name) for role in ("target", "group", "time") if (name := _named_column(config, role))]
+    named += [("--target", name) for name in target_names(config.target, columns)] if config.target else []
+    named += [(f"--{role}", name) for role, name in (("group", config.group), ("time", config.time)) if name]
     faults = []
     for option, name in named:
         if name not in columns:
@@ -163,11 +212,6 @@ def _check_named(columns: Sequence[str], config: DataConfig) -> None:
         )
     if faults:
         raise DataError(faults)
-
-
-def _named_column(config: DataConfig, role: str) -> str | None:
-    """The column that the configuration names for a role."""
-    return {"target": config.target, "group": config.group, "time": config.time}[role]
 
 
 def _content(name: str, sample: Sequence[Row]) -> _Content:

@@ -6,8 +6,9 @@ Knows no file format (see ``sources``) and no tokenizer.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from feinschliff.data.spans import Span
 from feinschliff.results.data import ColumnsFound, DroppedRow
 
 
@@ -34,6 +35,14 @@ class Example:
     time: str | None = None
     number: int = field(default=-1, compare=False)
     """Which row it was, from 0, of all that its reader saw: a key even where a file is read twice. -1: not counted."""
+    values: tuple[float, ...] = ()
+    """Numbers to be predicted, in the order of the target columns; NaN where a row lacks one."""
+    spans: tuple[Span, ...] = ()
+    """Labelled pieces of the text, in order and apart from each other; ``labels`` are those that occur."""
+
+    def without_target(self) -> Example:
+        """The row as one to be answered."""
+        return replace(self, labels=(), values=(), spans=())
 
 
 @dataclass(slots=True)
@@ -48,6 +57,16 @@ class Splits:
     """All classes, sorted."""
     dropped: list[DroppedRow] = field(default_factory=list)
     announcements: list[str] = field(default_factory=list)
+
+
+def answer_of(example: Example) -> tuple[str, ...]:
+    """What was to be answered, as one key: labels in any order (of spans: those that occur), or numbers."""
+    return tuple(sorted(example.labels)) or tuple(f"{value:.12g}" for value in example.values)
+
+
+def target_of(example: Example) -> tuple[str, ...]:
+    """The same, with the places of spans."""
+    return answer_of(example) + tuple(f"{span.start}-{span.end} {span.label}" for span in example.spans)
 
 
 def label_names(examples: Sequence[Example]) -> list[str]:

@@ -11,17 +11,12 @@ from itertools import islice
 from typing import NamedTuple
 
 from feinschliff.config.data import DataConfig
-from feinschliff.data.columns import SAMPLE_ROWS, find_columns
-from feinschliff.data.examples import Example, Splits, label_names
+from feinschliff.data.columns import SAMPLE_ROWS
+from feinschliff.data.examples import Example, Splits, answer_of, label_names, target_of
 from feinschliff.data.near_duplicates import Duplicates, find_near_duplicates
-from feinschliff.data.rows_to_examples import (
-    ExampleReader,
-    check_table_columns,
-    count_reasons,
-    dropped_row,
-    load_examples,
-    refuse_unknown_labels,
-)
+from feinschliff.data.numbers import strata
+from feinschliff.data.row_kinds import columns_of, load_examples, reader_of
+from feinschliff.data.rows_to_examples import check_table_columns, count_reasons, dropped_row, refuse_unknown_labels
 from feinschliff.data.sources import open_tables, read_tables, sha256_of_sources
 from feinschliff.data.splits import Integers, SplitRows, split_rows, split_rows_by_time, units_of
 from feinschliff.data.tables import FaultList, Table, at
@@ -47,7 +42,7 @@ def open_with_columns(
     sample = list(islice(read_tables(tables), SAMPLE_ROWS))
     if not sample:
         raise DataError("the file holds no rows", where=tables[0].name, remedy="give a file with rows")
-    columns = find_columns(tables[0].columns, sample, config, needs_target)
+    columns = columns_of(tables, sample, config, needs_target)
     check_table_columns(tables, columns)
     return tables, columns
 
@@ -65,7 +60,7 @@ def load_splits(config: DataConfig, seed: int) -> Splits:
             sides; a label that only a validation or test file has; a validation file that repeats the test file whole.
     """
     tables, columns = open_with_columns(config.train, config)
-    reader = ExampleReader(columns)
+    reader = reader_of(columns)
     pool = list(reader.read(read_tables(tables)))
     said = [note for table in tables for note in table.announcements] + columns.announcements + reader.announcements()
     splits = Splits([], [], [], columns, [], reader.dropped, said)
@@ -81,7 +76,8 @@ def load_splits(config: DataConfig, seed: int) -> Splits:
     if config.duplicates == "drop":
         pool = _without_exact_duplicates(pool, splits)
     _check_classes(pool, splits, config)
-    refuse_unknown_labels([*splits.validation, *splits.test], set(label_names(pool)), "no training row has it")
+    if columns.kind != "spans":  # a rare type of entity may lack in the training rows: it is missed, not impossible
+        refuse_unknown_labels([*splits.validation, *splits.test], set(label_names(pool)), "no training row has it")
     clusters = _clean_and_cluster(pool, splits, config)
     pool = splits.train
     _check_classes(pool, splits, config)
@@ -94,10 +90,10 @@ def load_splits(config: DataConfig, seed: int) -> Splits:
 
 def _without_exact_duplicates(pool: list[Example], splits: Splits) -> list[Example]:
     """Keep the first of the rows with equal texts and labels."""
-    first: dict[tuple[tuple[str, ...], tuple[str, ...]], Example] = {}
+    first: dict[tuple[object, ...], Example] = {}
     kept = []
     for example in pool:
-        same = first.setdefault((example.texts, tuple(sorted(example.labels))), example)
+        same = first.setdefault((example.texts, target_of(example)), example)
         if same is example:
             kept.append(example)
         else:
@@ -121,8 +117,12 @@ def _check_classes(pool: list[Example], splits: Splits, config: DataConfig) -> N
     counts = Counter(label for example in pool for label in example.labels)
     if len(pool) > 1 and splits.columns.kind == "multi_label" and not counts:
         raise DataError("no row has a label", where=where, remedy="check --target and --data.label-separator")
+    if len(pool) > 1 and splits.columns.kind == "spans" and not counts:
+        raise DataError("no row has a span", where=where, why="there is nothing to find", remedy="check --target")
     if len(pool) > 1 and splits.columns.kind == "single_label":
         _check_single_labels(pool, counts, splits.columns.target or "", config)
+    if len(pool) > 1 and splits.columns.kind == "values":
+        _check_values(pool, splits.columns.values, config)
     if len(pool) < _MIN_ROWS:
         rows = "1 usable row" if len(pool) == 1 else f"{len(pool)} usable rows"
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in count_reasons(splits.dropped).items())
@@ -153,6 +153,17 @@ def _check_single_labels(pool: list[Example], counts: Counter[str], target: str,
         )
     if single and not config.test:
         _refuse_single_rows(single, pool)
+
+
+def _check_values(pool: list[Example], names: Sequence[str], config: DataConfig) -> None:
+    for place, name in enumerate(names):
+        if len({example.values[place] for example in pool if example.values[place] == example.values[place]}) < 2:
+            raise DataError(
+                f"column {name!r} holds one number in all rows, or none",
+                where=", ".join(config.train),
+                why="there is nothing to predict",
+                remedy="name another column: --target COLUMN",
+            )
 
 
 def _refuse_single_rows(single: list[str], pool: list[Example]) -> None:
@@ -210,7 +221,7 @@ def _repeated(
     for row in rows:
         own = int(found.representative[row])
         near = (other for one in neighbours.get(own, []) for other in members.get(one, []))
-        alike = (other for other in near if set(together[other].labels) == set(together[row].labels))
+        alike = (other for other in near if answer_of(together[other]) == answer_of(together[row]))
         if (twin := next(iter(members.get(own, [])), None)) is not None:
             repeated[row] = ("duplicate", twin)
         elif (twin := next(alike, None)) is not None:
@@ -288,4 +299,5 @@ def split_examples(pool: list[Example], clusters: Integers, config: DataConfig, 
     if config.time:
         places = [_place(example) for example in pool]
         return split_rows_by_time([example.time for example in pool], places, units, test, validation, seed)
-    return split_rows([example.labels for example in pool], units, test, validation, seed)
+    spread = strata([example.values[0] for example in pool]) if pool and pool[0].values else None
+    return split_rows(spread or [example.labels for example in pool], units, test, validation, seed)

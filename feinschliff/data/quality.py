@@ -15,6 +15,7 @@ from feinschliff.data.label_quality import Embed, label_drafts, label_error_draf
 from feinschliff.data.near_duplicates import Duplicates
 from feinschliff.data.scan import LARGE_CELL_CHARACTERS, SETS, CountTokens, Scan, scan
 from feinschliff.data.sources import sha256_of_sources
+from feinschliff.data.value_quality import value_drafts
 from feinschliff.results.data import DataReport, LengthSummary
 
 _LIMITS_TOKENS = (32, 64, 128, 256, 512, 1024, 2048)
@@ -51,21 +52,22 @@ def check(config: DataConfig, hooks: ModelHooks | None = None, seed: int = 0) ->
         *_near_duplicates(scanned, found),
         *_conflicts(scanned, found),
         *_overlaps(scanned, found),
-        *label_drafts(scanned, bool(config.test)),
+        *(value_drafts(scanned) if scanned.columns.values else label_drafts(scanned, bool(config.test))),
     ]
     announcements = [note for tables in scanned.tables for table in tables for note in table.announcements]
     announcements += [*scanned.columns.announcements, *([hooks.note] if hooks.note else [])]
     lengths = None
     if scanned.num_tokens is not None and len(scanned.num_tokens):
         lengths = summarise_lengths(scanned.num_tokens, hooks.limit_tokens or int(scanned.num_tokens.max()))
-        drafts += _too_long(scanned, scanned.num_tokens, lengths.limit)
-    if hooks.embed is not None:
+        if scanned.columns.kind != "spans":  # those are read in windows, nothing is cut
+            drafts += _too_long(scanned, scanned.num_tokens, lengths.limit)
+    if hooks.embed is not None and scanned.columns.kind in ("single_label", "multi_label"):
         drafts += label_error_drafts(scanned, hooks.embed, seed)
     return DataReport(
         files=[table.name for tables in scanned.tables for table in tables],
         rows=scanned.num_rows_read,
         columns=scanned.columns.model_copy(update={"announcements": announcements}),
-        label_counts=label_counts(scanned, range(len(SETS))),
+        label_counts={} if scanned.columns.values else label_counts(scanned, range(len(SETS))),
         lengths=lengths,
         findings=finished(scanned, drafts),
         seconds=time.monotonic() - started,

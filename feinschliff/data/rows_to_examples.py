@@ -6,13 +6,13 @@ Knows no file format and no splits.
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from feinschliff.config.data import DataConfig
 from feinschliff.data.columns import cell_labels, cell_text, is_missing
 from feinschliff.data.examples import Example
-from feinschliff.data.sources import open_tables, read_tables
+from feinschliff.data.numbers import number
 from feinschliff.data.tables import FaultList, Row, Table, at
 from feinschliff.errors import DataError, Fault
 from feinschliff.results.data import ColumnsFound, DroppedRow
@@ -40,10 +40,12 @@ class ExampleReader:
 
     def example(self, row: Row) -> Example | None:
         """One row's example; None, and noted, where it cannot be used."""
-        columns, cells, number = self.columns, row.cells, self.num_rows
+        columns, cells, place = self.columns, row.cells, self.num_rows
         self.num_rows += 1
         texts = tuple(cell_text(cells.get(name)) for name in columns.text)
         labels: tuple[str, ...] = ()
+        if columns.values:
+            return self._with_values(row, texts, place)
         if columns.target is not None:
             cell = cells.get(columns.target)
             labels = cell_labels(cell, columns.label_separator)
@@ -54,9 +56,28 @@ class ExampleReader:
         elif self.needs_labels and not labels and not self._is_empty_list(cells):
             self._drop(row, f"no label in column {columns.target!r}{_shown(cells.get(columns.target or ''))}", texts)
         else:
-            group = cell_text(cells.get(columns.group)) if columns.group else None
-            time = cell_text(cells.get(columns.time)) if columns.time else None
-            return Example(texts, labels, row.place, group or None, time or None, number)
+            return Example(texts, labels, row.place, *group_and_time(row, columns), place)
+        return None
+
+    def _with_values(self, row: Row, texts: tuple[str, ...], place: int) -> Example | None:
+        """A row with numbers to be predicted; one of several may be missing."""
+        cells, names = row.cells, self.columns.values
+        found = [number(cells.get(name)) for name in names]
+        wrong = [
+            name
+            for name, value in zip(names, found, strict=True)
+            if value is None and not is_missing(cells.get(name)) and self.needs_labels
+        ]
+        if not all(texts):
+            missing = self.columns.text[texts.index("")]
+            self._drop(row, f"no text in column {missing!r}{_shown(cells.get(missing))}", texts)
+        elif wrong:
+            self._drop(row, f"no number in column {wrong[0]!r} (it says {str(cells.get(wrong[0]))[:40]!r})", texts)
+        elif self.needs_labels and all(value is None for value in found):
+            self._drop(row, f"no number in column {names[0]!r}{_shown(cells.get(names[0]))}", texts)
+        else:
+            values = tuple(math.nan if value is None else value for value in found)
+            return Example(texts, (), row.place, *group_and_time(row, self.columns), place, values)
         return None
 
     def _is_empty_list(self, cells: object) -> bool:
@@ -73,6 +94,12 @@ class ExampleReader:
         if self.num_trimmed_labels:
             said.append(f"blanks around {self.num_trimmed_labels:,} labels removed")
         return said
+
+
+def group_and_time(row: Row, columns: ColumnsFound) -> tuple[str | None, str | None]:
+    """What a split goes by; None where nothing is there."""
+    group, time = (cell_text(row.cells.get(name)) if name else "" for name in (columns.group, columns.time))
+    return group or None, time or None
 
 
 def _shown(cell: object) -> str:
@@ -105,7 +132,8 @@ def check_table_columns(
     Raises:
         DataError: every missing column of every table.
     """
-    needed = [*columns.text, *([columns.target] if needs_labels and columns.target else [])]
+    targets = columns.values or ([columns.target] if columns.target else [])
+    needed = [*columns.text, *(targets if needs_labels else [])]
     needed += [name for name in (columns.group, columns.time) if name and needs_labels]
     faults = []
     for table in tables:
@@ -116,40 +144,6 @@ def check_table_columns(
                 faults.append(Fault(f"there is no column {name!r}", table.name, why, hint))
     if faults:
         raise DataError(faults)
-
-
-def load_examples(
-    sources: Sequence[str],
-    config: DataConfig,
-    columns: ColumnsFound,
-    known_labels: Collection[str] | None = None,
-    needs_labels: bool = True,
-    why: str = OTHER_FILES,
-) -> tuple[list[Example], list[DroppedRow], list[str]]:
-    """Read files with the columns of a run, to evaluate or (``needs_labels=False``) to predict.
-
-    To predict, a file with one column need not name it as the run's did, and labels are read where they are there.
-
-    Returns:
-        examples, rows dropped, announcements.
-
-    Raises:
-        DataError: unreadable files, missing columns, no usable row, or labels that are not among ``known_labels``.
-    """
-    tables = open_tables(sources, config)
-    if not needs_labels and len(columns.text) == 1 and all(len(table.columns) == 1 for table in tables):
-        columns = columns.model_copy(update={"text": tables[0].columns, "target": None, "group": None, "time": None})
-    check_table_columns(tables, columns, needs_labels, why)
-    reader = ExampleReader(columns, needs_labels)
-    examples = list(reader.read(read_tables(tables)))
-    if known_labels is not None:
-        refuse_unknown_labels(examples, known_labels, "the run does not know it")
-    if not examples:
-        raise DataError(
-            "no row can be used", where=", ".join(sources), why="; ".join(reader.announcements()) or "empty"
-        )
-    said = [note for table in tables for note in table.announcements]
-    return examples, reader.dropped, said + reader.announcements()
 
 
 def refuse_unknown_labels(examples: Iterable[Example], known: Collection[str], why: str) -> None:

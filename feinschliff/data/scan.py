@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 
 from feinschliff.config.data import DataConfig
 from feinschliff.data.columns import cell_text, is_missing
-from feinschliff.data.examples import Example
+from feinschliff.data.examples import Example, answer_of
 from feinschliff.data.load import open_with_columns
 from feinschliff.data.near_duplicates import Fingerprints
-from feinschliff.data.rows_to_examples import ExampleReader, check_table_columns
+from feinschliff.data.row_kinds import reader_of
+from feinschliff.data.rows_to_examples import check_table_columns
 from feinschliff.data.sources import open_tables, read_tables
 from feinschliff.data.tables import Row, Table
 from feinschliff.results.data import ColumnsFound, DroppedRow, RowRef
@@ -97,7 +98,7 @@ class Scan:
     def examples(self) -> Iterator[Example]:
         """All usable rows in their order, read anew."""
         for tables in self.tables:
-            yield from ExampleReader(self.columns).read(read_tables(tables))
+            yield from reader_of(self.columns).read(read_tables(tables))
 
 
 def joined(texts: Texts) -> str:
@@ -126,7 +127,7 @@ def scan(config: DataConfig, count_tokens: CountTokens | None = None) -> Scan:
 class _Collector:
     def __init__(self, columns: ColumnsFound, similarity: float, count_tokens: CountTokens | None) -> None:
         self.columns, self.count_tokens = columns, count_tokens
-        self.reader = ExampleReader(columns)
+        self.reader = reader_of(columns)
         self.fingerprints = Fingerprints(similarity)
         self.files: dict[str, int] = {}
         self.label_sets: dict[tuple[str, ...], int] = {}
@@ -161,13 +162,12 @@ class _Collector:
 
     def _numbers(self, example: Example) -> tuple[int, int, int]:
         file = self.files.setdefault(example.place.file, len(self.files))
-        labels = tuple(sorted(example.labels))
-        return file, example.place.line, self.label_sets.setdefault(labels, len(self.label_sets))
+        return file, example.place.line, self.label_sets.setdefault(answer_of(example), len(self.label_sets))
 
     def _look_at_cells(self, row: Row) -> None:
         target = self.columns.target
         cell = row.cells.get(target) if target else None
-        if not is_missing(cell):
+        if not is_missing(cell) and self.columns.kind in ("single_label", "multi_label"):
             separator = self.columns.label_separator
             parts = cell if isinstance(cell, list | tuple) else str(cell).split(separator) if separator else [cell]
             self.raw_labels.update(part if isinstance(part, str) else cell_text(part) for part in parts)

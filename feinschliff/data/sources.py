@@ -17,6 +17,7 @@ import zstandard
 from feinschliff import settings
 from feinschliff.config.data import DataConfig
 from feinschliff.data.binary_tables import open_excel, open_parquet
+from feinschliff.data.conll import looks_like_conll, open_conll
 from feinschliff.data.delimited import open_delimited
 from feinschliff.data.encodings import inner_suffix
 from feinschliff.data.hub_datasets import commit_read, open_hub_dataset
@@ -37,7 +38,12 @@ _READERS: dict[str, Callable[[Path, str, DataConfig], Table]] = {
     ".xlsx": open_excel,
     ".xlsm": open_excel,
     ".txt": open_plain_text,
+    ".conll": open_conll,
+    ".iob": open_conll,
+    ".iob2": open_conll,
+    ".bio": open_conll,
 }
+_MAY_BE_CONLL = (".txt", ".tsv", ".tab")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +97,8 @@ def _missing(name: str) -> Fault:
 def open_table(source: Source, config: DataConfig) -> Table:
     """Open one source: format by suffix (``.gz``, ``.zst`` around any of them), columns found, rows streamed on demand.
 
+    A .txt or .tsv file whose lines are tokens with tags (``B-PER``) is read as CoNLL.
+
     Raises:
         DataError: unknown format, empty, not what its name says, header with a name twice, damaged archive.
     """
@@ -104,6 +112,8 @@ def open_table(source: Source, config: DataConfig) -> Table:
             known = ", ".join(_READERS)
             raise DataError(f"unknown format {inner_suffix(source.path)!r}", where=source.name,
                             remedy=f"known: {known}, each also as .gz or .zst")  # fmt: skip
+        if inner_suffix(source.path) in _MAY_BE_CONLL and looks_like_conll(source.path, config):
+            reader = open_conll
         return _limited(reader(source.path, source.name, config), config)
 
 

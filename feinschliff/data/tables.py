@@ -34,6 +34,8 @@ class Table:
     """Streams the rows from the start; raises one DataError with all faults of the file when it reaches the end."""
     announcements: list[str] = field(default_factory=list)
     """What was found out about the file (encoding, delimiter, header ...)."""
+    suffix: str = ""
+    """The format that rows of this table are written again in, where the name of its file does not say so."""
 
     def announce(self, note: str) -> None:
         """Say something once: what a reader finds out while it reads, it finds out again whenever it reads again."""

@@ -1,4 +1,7 @@
-"""Rows back to files: csv, tsv, jsonl, parquet, compressed where the name says so. All or nothing. Knows no labels."""
+"""Rows back to files: csv, tsv, jsonl, parquet, conll, compressed where the name says so. All or nothing.
+
+Knows no labels.
+"""
 
 from __future__ import annotations
 
@@ -17,22 +20,25 @@ import pyarrow.parquet
 import zstandard
 
 from feinschliff.data.columns import cell_text
+from feinschliff.data.conll import conll_lines
 from feinschliff.data.delimited import unnamed_columns
 from feinschliff.data.encodings import inner_suffix
-from feinschliff.data.tables import Cell
+from feinschliff.data.tables import Cell, Table
 from feinschliff.errors import DataError
 from feinschliff.results.data import DroppedRow
 
-FORMATS = (".csv", ".tsv", ".jsonl", ".parquet")
+FORMATS = (".csv", ".tsv", ".jsonl", ".parquet", ".conll")
 
 
 class RowWriter:
     """A context that writes rows to ``path`` (format by its suffix); the file appears when all went well.
 
-    Text formats are streamed; parquet holds the rows until the end. A csv or tsv of unnamed columns gets no header.
+    Text formats are streamed; parquet holds the rows until the end. A csv or tsv of unnamed columns gets no header. Of
+    conll the columns are tokens and tags.
 
     Raises:
-        DataError: the suffix is none of ``FORMATS``, the file exists (without ``overwrite``) or cannot be written.
+        DataError: the suffix is none of ``FORMATS``, the file exists (without ``overwrite``) or cannot be written; or
+            rows are to be conll that are not tokens and tags.
     """
 
     def __init__(self, path: Path, columns: Sequence[str], overwrite: bool = False) -> None:
@@ -62,12 +68,22 @@ class RowWriter:
     def write(self, cells: Mapping[str, Cell]) -> None:
         """One row; columns that it lacks are empty."""
         self.num_rows += 1
-        if self._suffix == ".jsonl":
+        if self._suffix == ".conll":
+            self._file.write(conll_lines(*self._two_lists(cells)))
+        elif self._suffix == ".jsonl":
             self._file.write(json.dumps(cells, ensure_ascii=False, default=str) + "\n")
         elif self._suffix == ".parquet":
             self._held.append({name: cells.get(name) for name in self.columns})
         else:
             self._csv.writerow([_as_text(cells.get(name)) for name in self.columns])
+
+    def _two_lists(self, cells: Mapping[str, Cell]) -> tuple[list[str], list[str]]:
+        lists = [list(cell) for name in self.columns if isinstance(cell := cells.get(name), list | tuple)]
+        if len(self.columns) != 2 or len(lists) != 2:
+            raise DataError("the rows cannot be written as CoNLL", where=str(self.path),
+                            why=f"they are not a list of tokens and one of tags: {', '.join(self.columns)}",
+                            remedy="name a file that ends in .jsonl")  # fmt: skip
+        return lists[0], lists[1]
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -94,10 +110,11 @@ def _as_text(cell: Cell) -> str:
     return cell if isinstance(cell, str) else cell_text(cell)
 
 
-def output_format(source: str) -> str:
+def output_format(table: Table) -> str:
     """Suffix for what comes of a source: its own where that can be written, else ``.csv``."""
-    suffix = inner_suffix(Path(source)) if not source.startswith(("hf:", "pypi:")) else ""
-    return suffix if suffix in FORMATS else ".jsonl" if suffix == ".ndjson" else ".csv"
+    suffix = inner_suffix(Path(table.name)) if not table.name.startswith(("hf:", "pypi:")) else ""
+    suffix = table.suffix or suffix
+    return suffix if suffix in FORMATS else ".jsonl" if suffix in (".ndjson", ".json") else ".csv"
 
 
 def write_dropped(path: Path, dropped: Iterable[DroppedRow], overwrite: bool = False) -> None:

@@ -36,12 +36,14 @@ class Anchor:
 
     @torch.no_grad()
     def add_gradients(self, num_targets: float) -> None:
-        """Add the penalty's gradient to gradients that are still sums over ``num_targets`` targets."""
+        """Add the penalty's gradient to gradients that are still sums over ``num_targets`` targets.
+
+        What has none does not learn in this step, and is not pulled either.
+        """
         for _, master, start, strength in self._pulled:
             gap = master.detach() if start is None else master.detach() - start
-            if master.grad is None:
-                master.grad = torch.zeros_like(master)
-            master.grad.add_(gap, alpha=strength * num_targets)
+            if master.grad is not None:
+                master.grad.add_(gap, alpha=strength * num_targets)
 
     @torch.no_grad()
     def decay(self, rates: Mapping[str, float]) -> None:

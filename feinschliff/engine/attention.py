@@ -2,7 +2,8 @@
 
 Rows come sorted by length and are padded inside small groups only. Scores and softmax are computed in fp32, forward and
 backward written out: on CPUs this is several times faster than the fused kernel's backward in bf16 for short rows.
-On an accelerator the fused kernel is used per group. Knows no architecture.
+On an accelerator the fused kernel is used per group. A layer may give keys and values that every row's tokens attend to
+beside the row's own (a prefix of P: [2, H, P, D]). Knows no architecture.
 """
 
 from __future__ import annotations
@@ -50,6 +51,23 @@ def _scaled(a: Tensor, b: Tensor, scale: float) -> Tensor:
     return torch.baddbmm(a.new_empty(()), a, b, beta=0.0, alpha=scale)
 
 
+def _joined(prefix_HPD: Tensor | None, x_NLD: Tensor, rows: int) -> Tensor:
+    """Keys or values of rows behind the prefix, [B * H, P + L, D]; as they are where there is none."""
+    if prefix_HPD is None:
+        return x_NLD
+    before = prefix_HPD.to(x_NLD.dtype).expand(rows, *prefix_HPD.shape)
+    return torch.cat([before.reshape(len(x_NLD), -1, x_NLD.shape[2]), x_NLD], 1)
+
+
+def _parted(grad_NLD: Tensor, grad_HPD: Tensor | None, rows: int) -> Tensor:
+    """The way back: the prefix's part is summed over rows into ``grad_HPD``; the rows' own part comes back."""
+    if grad_HPD is None:
+        return grad_NLD
+    num = grad_HPD.shape[1]
+    grad_HPD += grad_NLD[:, :num].reshape(rows, *grad_HPD.shape).sum(0)
+    return grad_NLD[:, num:]
+
+
 def _empty(like_THD: Tensor, groups: list[Group]) -> Tensor:
     """Room for an output; tokens after the last group are filling and stay zero."""
     out = torch.empty_like(like_THD)
@@ -58,52 +76,86 @@ def _empty(like_THD: Tensor, groups: list[Group]) -> Tensor:
 
 
 class _PackedAttention(torch.autograd.Function):
-    """softmax(Q K^T * scale) V within each row (Vaswani et al. 2017), with its gradient, group by group."""
+    """softmax(Q K^T * scale) V within each row (Vaswani et al. 2017), with its gradient, group by group.
+
+    With a prefix, K and V are ``[prefix; the row's own]`` (Li and Liang 2021).
+    """
 
     @staticmethod
     def forward(
-        ctx: Any, q_THD: Tensor, k_THD: Tensor, v_THD: Tensor, scale: float, groups: list[Group], dropout: float
+        ctx: Any,
+        q_THD: Tensor,
+        k_THD: Tensor,
+        v_THD: Tensor,
+        prefix_2HPD: Tensor | None,
+        scale: float,
+        groups: list[Group],
+        dropout: float,
     ) -> Tensor:
         out, kept = _empty(q_THD, groups), []
+        before_k, before_v = (None, None) if prefix_2HPD is None else prefix_2HPD
         for group in groups:
             q, k, v = (_spread(x, group, torch.float32) for x in (q_THD, k_THD, v_THD))
+            k, v = _joined(before_k, k, group.rows), _joined(before_v, v, group.rows)
             scores = _scaled(q, k.transpose(1, 2), scale)
             if group.bias_B11L is not None:
-                scores.view(group.rows, -1, group.longest, group.longest).add_(group.bias_B11L)
+                own = scores if prefix_2HPD is None else scores[..., -group.longest :]
+                own.view(group.rows, -1, group.longest, group.longest).add_(group.bias_B11L)
             weights = torch.softmax(scores, -1)
             mask = None
             if dropout > 0.0:
                 mask = (torch.rand_like(weights) >= dropout).float().div_(1.0 - dropout)
             _gather(torch.bmm(weights if mask is None else weights * mask, v), group, out)
             kept.append((q, k, v, weights, mask))
-        ctx.kept, ctx.groups, ctx.scale = kept, groups, scale
+        ctx.kept, ctx.groups, ctx.scale, ctx.prefix_2HPD = kept, groups, scale, prefix_2HPD
         return out
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         (grad_THD,) = grads
         dq, dk, dv = (_empty(grad_THD, ctx.groups) for _ in range(3))
+        d_prefix = None if ctx.prefix_2HPD is None else torch.zeros_like(ctx.prefix_2HPD, dtype=torch.float32)
+        before_k, before_v = (None, None) if d_prefix is None else d_prefix
         for group, (q, k, v, weights, mask) in zip(ctx.groups, ctx.kept, strict=True):
             grad = _spread(grad_THD, group, torch.float32)
-            _gather(torch.bmm((weights if mask is None else weights * mask).transpose(1, 2), grad), group, dv)
+            used = weights if mask is None else weights * mask
+            _gather(_parted(torch.bmm(used.transpose(1, 2), grad), before_v, group.rows), group, dv)
+            del used
             grad_weights = torch.bmm(grad, v.transpose(1, 2))
             if mask is not None:
                 grad_weights = grad_weights.mul_(mask)
             grad_scores = torch._softmax_backward_data(grad_weights, weights, -1, torch.float32)
             _gather(_scaled(grad_scores, k, ctx.scale), group, dq)
-            _gather(_scaled(grad_scores.transpose(1, 2), q, ctx.scale), group, dk)
+            _gather(_parted(_scaled(grad_scores.transpose(1, 2), q, ctx.scale), before_k, group.rows), group, dk)
         del ctx.kept
-        return dq, dk, dv, None, None, None
+        if d_prefix is not None:
+            d_prefix = d_prefix.to(ctx.prefix_2HPD.dtype)
+        return dq, dk, dv, d_prefix, None, None, None
 
 
-def _fused(q: Tensor, k: Tensor, v: Tensor, scale: float, group: Group, dropout: float) -> Tensor:
+def _fused(
+    q: Tensor, k: Tensor, v: Tensor, prefix: Tensor | None, scale: float, group: Group, dropout: float
+) -> Tensor:
     """One group through PyTorch's fused kernel: [t, H, D] of the group's tokens."""
     heads = q.shape[1]
     q, k, v = (_spread(x, group, x.dtype).view(group.rows, heads, group.longest, -1) for x in (q, k, v))
     bias = None if group.bias_B11L is None else group.bias_B11L.to(q.device, q.dtype)
+    k, v, bias = _behind(prefix, k, v, bias)
     out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, dropout_p=dropout, scale=scale)
     flat = out.transpose(1, 2).reshape(group.rows * group.longest, heads, -1)
     return flat if group.index is None else flat.index_select(0, group.index)
+
+
+def _behind(
+    prefix_2HPD: Tensor | None, k_BHLD: Tensor, v_BHLD: Tensor, bias: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Keys, values and bias (or mask) of rows with the prefix before them, seen by all; as they are without one."""
+    if prefix_2HPD is None:
+        return k_BHLD, v_BHLD, bias
+    before_k, before_v = prefix_2HPD.to(k_BHLD.dtype).unsqueeze(1).expand(-1, len(k_BHLD), -1, -1, -1)
+    if bias is not None:
+        bias = F.pad(bias, (prefix_2HPD.shape[2], 0), value=float(bias.dtype == torch.bool))
+    return torch.cat([before_k, k_BHLD], 2), torch.cat([before_v, v_BHLD], 2), bias
 
 
 def packed_attention(
@@ -116,21 +168,24 @@ def packed_attention(
     scaling: float | None = None,
     dropout: float = 0.0,
     packed_groups: list[Group] | None = None,
-    **_: Any,
+    **given: Any,
 ) -> tuple[Tensor, None]:
     """The function transformers calls. ``query`` etc. are [1, H, T, D]; returns [1, T, H, D].
 
     ``packed_groups`` travels through the model's keyword arguments; without it a row is attended as one (plain use).
+    ``prefix_2HPD`` among them comes from the layer itself (``methods.prefix_tuning``).
     """
+    prefix = given.get("prefix_2HPD")
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     if packed_groups is None:
+        key, value, attention_mask = _behind(prefix, key, value, attention_mask)
         out = F.scaled_dot_product_attention(query, key, value, attention_mask, dropout, scale=scale)
         return out.transpose(1, 2), None
     q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))
     if q.device.type == "cpu" and packed_groups[-1].longest < FUSED_FROM_TOKENS:
-        out = _PackedAttention.apply(q, k, v, scale, packed_groups, dropout)  # type: ignore[no-untyped-call]
+        out = _PackedAttention.apply(q, k, v, prefix, scale, packed_groups, dropout)  # type: ignore[no-untyped-call]
         return out[None], None
-    outs = [_fused(q, k, v, scale, group, dropout) for group in packed_groups]
+    outs = [_fused(q, k, v, prefix, scale, group, dropout) for group in packed_groups]
     filling = q.new_zeros(len(q) - packed_groups[-1].stop, *q.shape[1:])
     return torch.cat([*outs, filling])[None], None
 

@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 
 Ints = npt.NDArray[np.int64]
+NO_TARGET = -100
+"""A token that carries no loss: special tokens, filling, all but the first token of a word."""
 TOKEN_MULTIPLE = 32
 SIZES_PER_DOUBLING = 16
 """Batches have a multiple of ``TOKEN_MULTIPLE`` tokens, large ones of a sixteenth of the power of two below: matrix
@@ -25,7 +27,10 @@ MiB in 100 steps on SST-2); with some dozen sizes it is flat, at 2% more tokens.
 
 @dataclass(slots=True)
 class TokenTable:
-    """Token ids of many rows, end to end: ``ids[offsets[i]:offsets[i + 1]]`` is row ``i``. 4 bytes a token."""
+    """Token ids of many rows, end to end: ``ids[offsets[i]:offsets[i + 1]]`` is row ``i``. 4 bytes a token.
+
+    Ids below zero are virtual tokens (see ``virtual_tokens``).
+    """
 
     ids: npt.NDArray[np.int32]
     offsets: Ints
@@ -39,6 +44,37 @@ class TokenTable:
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
+
+    def collate(self, rows: Ints, targets: Targets | None = None, num_targets: int | None = None) -> Batch:
+        """See :func:`collate`."""
+        return collate(self, rows, targets, num_targets)
+
+    def num_places(self, pooled: bool) -> int:
+        """How many outputs a prefix cache keeps: one a row where they are pooled, else one a token."""
+        return len(self) if pooled else len(self.ids)
+
+    def places(self, batch: Batch, pooled: bool) -> Tensor:
+        """Where the outputs of a batch's rows (pooled) or tokens stand in the table's order, without filling."""
+        if pooled:
+            return batch.rows
+        starts: Ints = np.repeat(self.offsets[batch.rows.numpy()], batch.lengths_B.numpy())
+        return torch.from_numpy(starts + batch.positions_T.numpy()[: batch.num_tokens])
+
+    def arrays(self) -> Iterator[npt.NDArray[Any] | None]:
+        """Everything that outputs depend on, for hashing."""
+        yield from (self.ids, self.offsets, self.segments)
+
+
+@dataclass(slots=True)
+class TokenTargets:
+    """A target a token, in the order of a table's tokens [num_tokens]; ``NO_TARGET`` where there is none."""
+
+    values: npt.NDArray[np.int64]
+
+    @property
+    def num_targets(self) -> int:
+        """Tokens that have one."""
+        return int((self.values != NO_TARGET).sum())
 
 
 @dataclass(slots=True)
@@ -65,7 +101,7 @@ class Batch:
     segments_T: Tensor | None
     groups: list[Group]
     targets: Tensor | None = None
-    """[B] class indices, or [B, C] zeros and ones for several labels a row."""
+    """[B, ...] a row, or [T] a token (``NO_TARGET`` where there is none): see the task."""
     num_targets: int = 0
     prefix: Tensor | None = None
     """Outputs of the frozen prefix for these rows: [T, d] hidden states or [B, d] pooled features."""
@@ -77,7 +113,14 @@ class Batch:
         """Real tokens, without filling."""
         return self.groups[-1].stop
 
+    @property
+    def size(self) -> int:
+        """Tokens that are computed, filling included."""
+        return len(self.ids_T)
 
+
+Targets = Tensor | TokenTargets
+"""One a row [N, ...], or one a token."""
 FORWARD_TOKENS = 2048
 """Tokens computed at once where no gradients are wanted: more are no faster and take memory."""
 SHORTEST = 16
@@ -115,8 +158,8 @@ def _group(lengths: Sequence[int], start: int) -> Group:
     return Group(start, stop, len(lengths), longest, real_BL.flatten().nonzero().squeeze(1), bias)
 
 
-def collate(table: TokenTable, rows: Ints, targets: Tensor | None = None, num_targets: int | None = None) -> Batch:
-    """Pack rows of a table. ``targets`` is indexed by row number; the batch gets its own rows' in its order."""
+def collate(table: TokenTable, rows: Ints, targets: Targets | None = None, num_targets: int | None = None) -> Batch:
+    """Pack rows of a table. ``targets`` are of all its rows or tokens; the batch gets its own, in its order."""
     order = rows[np.argsort(table.lengths[rows], kind="stable")]
     lengths = table.lengths[order]
     starts = table.offsets[order]
@@ -131,9 +174,15 @@ def collate(table: TokenTable, rows: Ints, targets: Tensor | None = None, num_ta
         positions_T=_filled(within, filling, 0),
         segments_T=None if table.segments is None else _filled(table.segments[flat], filling, 0),
         groups=group_by_length(lengths.tolist()),
-        targets=None if targets is None else targets[picked],
+        targets=_of_batch(targets, picked, flat, filling),
         num_targets=len(order) if num_targets is None else num_targets,
     )
+
+
+def _of_batch(targets: Targets | None, rows: Tensor, flat: Ints, filling: int) -> Tensor | None:
+    if isinstance(targets, TokenTargets):
+        return _filled(targets.values[flat], filling, NO_TARGET)
+    return None if targets is None else targets[rows]
 
 
 def padded_size(num_tokens: int) -> int:

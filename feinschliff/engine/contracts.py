@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
+import numpy.typing as npt
 from torch import Tensor, nn
 
-from feinschliff.engine.batching import Batch
+from feinschliff.engine.batching import Batch, Ints, Targets
 
 
 @dataclass(slots=True)
@@ -40,9 +41,38 @@ class PrefixStage:
     pooled: bool
     parameter_names: tuple[str, ...]
     """The frozen parameters it depends on."""
+    pooling: str = ""
+    """How states become one vector, where ``pooled``."""
 
     def __str__(self) -> str:
         return "everything below the head" if self.pooled else f"embeddings and the lowest {self.layers} layers"
+
+
+class Table(Protocol):
+    """All rows of a set as a network takes them in. ``engine.batching.TokenTable`` is the one of texts."""
+
+    @property
+    def lengths(self) -> Ints:
+        """What each row costs [num_rows], in tokens."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def collate(self, rows: Ints, targets: Targets | None = None, num_targets: int | None = None) -> Batch:
+        """The batch of some rows, in the order the table likes; ``Batch.rows`` says which."""
+        ...
+
+    def num_places(self, pooled: bool) -> int:
+        """How many outputs of a frozen prefix all rows have."""
+        ...
+
+    def places(self, batch: Batch, pooled: bool) -> Tensor:
+        """Where those of a batch's rows stand among them."""
+        ...
+
+    def arrays(self) -> Iterator[npt.NDArray[Any] | None]:
+        """Everything that outputs depend on, for hashing."""
+        ...
 
 
 class Network(Protocol):
@@ -66,6 +96,9 @@ class Network(Protocol):
 
 class Objective(Protocol):
     """What a task gives the loop."""
+
+    partial_targets: bool
+    """Whether a row of several targets may lack some (as NaN)."""
 
     def loss(self, network: nn.Module, batch: Batch) -> LossOutput:
         """Summed loss of a batch."""

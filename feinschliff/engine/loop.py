@@ -23,6 +23,7 @@ from feinschliff.engine.seeds import seed_step
 from feinschliff.engine.soup import Weights, greedy_soup, ingredients
 from feinschliff.engine.step import Learner, StepLoss, train_step
 from feinschliff.errors import DivergedError, Interrupted, RunDirectoryError
+from feinschliff.results.formats import goodness
 from feinschliff.results.training import CurvePoint
 
 CURVE_POINTS = 40
@@ -39,8 +40,8 @@ class Fit:
     seed: int
     metric: str
     validate: Callable[[], tuple[float, ...]]
-    """(mean loss, metric) on the validation rows, and the metric that early stopping watches where that is a third;
-    higher metrics are better."""
+    """(mean loss, metric) on the validation rows, and the metric that early stopping watches where that is a third; see
+    ``results.formats.goodness`` for which is better."""
     checkpoints: Path
     state: TrainState = field(default_factory=TrainState)
     start_epoch: Callable[[int], None] = lambda _: None
@@ -65,11 +66,6 @@ class Fit:
     def curve_steps(self) -> int:
         """Steps between two points of the training loss."""
         return max(1, self.total_steps // CURVE_POINTS)
-
-    @property
-    def watches_loss(self) -> bool:
-        """Whether early stopping watches the validation loss instead of a metric."""
-        return self.learner.training.regularisation.early_stopping_metric == "loss"
 
     @property
     def evaluation_steps(self) -> int:
@@ -168,9 +164,10 @@ def _evaluate(run: Fit) -> Evaluated:
     with nullcontext() if average is None else average.in_place():
         validation_loss, metric, *watched = run.validate()
     run.learner.network.train()
+    good = goodness(run.metric, metric)
     earlier = (point.validation_metric for point in state.curve)
-    best = all(value is None or metric > value for value in earlier)
-    _watch(run, -validation_loss if run.watches_loss else watched[0] if watched else metric)
+    best = all(value is None or good > goodness(run.metric, value) for value in earlier)
+    _watch(run, validation_loss, watched[0] if watched else metric)
     point = _add_point(run, validation_loss, metric)
     if best or run.learner.training.keep_weights == "last":
         state.best_metric, state.best_step = metric, state.step
@@ -182,9 +179,10 @@ def _evaluate(run: Fit) -> Evaluated:
     )
 
 
-def _watch(run: Fit, value: float) -> None:
-    """Count the validations since the best of what early stopping watches."""
-    state = run.state
+def _watch(run: Fit, loss: float, metric: float) -> None:
+    """Count the validations since the best of what early stopping watches: the loss, or a metric."""
+    state, name = run.state, run.learner.training.regularisation.early_stopping_metric or run.metric
+    value = goodness(name, loss if name == "loss" else metric)
     if state.best_watched is None or value > state.best_watched:
         state.best_watched, state.evaluations_since_best = value, 0
     else:
@@ -200,8 +198,8 @@ def _make_soup(run: Fit) -> Announced:
             loss, metric, *_ = run.validate()
         return loss, metric
 
-    points = ingredients(state.curve, run.learner.training.regularisation.soup)
-    soup = greedy_soup(points, lambda step: _kept_file(run, step), score)
+    points = ingredients(state.curve, run.learner.training.regularisation.soup, run.metric)
+    soup = greedy_soup(points, lambda step: _kept_file(run, step), score, run.metric)
     if len(soup.steps) == 1:
         return Announced(f"none of the {len(points)} best validations' weights improve the best by being averaged in")
     before, state.best_metric = state.best_metric or 0.0, soup.metric
@@ -257,7 +255,7 @@ def _kept_file(run: Fit, step: int) -> Path:
 def _kept_steps(run: Fit, state: TrainState) -> set[int]:
     """Validations whose weights a state refers to: the one that is kept, and those that may be averaged at the end."""
     most = run.learner.training.regularisation.soup
-    return {state.best_step, *(point.step for point in ingredients(state.curve, most))}
+    return {state.best_step, *(point.step for point in ingredients(state.curve, most, run.metric))}
 
 
 def save(run: Fit) -> Path:

@@ -24,7 +24,7 @@ class MixableTask(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Mixup:
     """``x = s x_i + (1 - s) x_j`` with ``loss = s loss(x, y_i) + (1 - s) loss(x, y_j)``, ``s ~ Beta(alpha, alpha)``.
 
@@ -34,6 +34,7 @@ class Mixup:
 
     task: MixableTask
     alpha: float
+    partial_targets: bool = False
 
     def loss(self, network: Any, batch: Batch) -> LossOutput:
         """Summed loss of the mixtures.

@@ -6,38 +6,38 @@ In memory, or past a limit in a memory-mapped file. Knows no architecture: the n
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from feinschliff.engine.batching import Batch, Ints, TokenTable, by_length, collate
-from feinschliff.engine.contracts import PrefixStage
+from feinschliff.engine.batching import Batch, by_length
+from feinschliff.engine.contracts import PrefixStage, Table
 from feinschliff.errors import RunDirectoryError
 from feinschliff.store.run_directory import disk_full
 
 
 @dataclass(slots=True)
 class PrefixCache:
-    """``outputs`` are [total tokens, d] in the table's order, or [N, d] pooled features."""
+    """``outputs`` stand in the table's order: [total tokens, d], or [N, ...] where there is one a row."""
 
     outputs: Tensor
     stage: PrefixStage
     key: str
     file: Path | None = None
 
-    def attach(self, batch: Batch, table: TokenTable) -> None:
+    def attach(self, batch: Batch, table: Table) -> None:
         """Give a batch the prefix outputs of its rows."""
         batch.prefix_pooled = self.stage.pooled
-        places = _places(batch, table, self.stage)
+        places = table.places(batch, self.stage.pooled)
         if not self.stage.pooled:
             # Filling tokens take the first token's states: what stands there is computed along and never read.
-            places = F.pad(places, (0, len(batch.ids_T) - len(places)), value=int(places[0]))
+            places = F.pad(places, (0, batch.size - len(places)), value=int(places[0]))
         batch.prefix = self.outputs[places]
 
     @property
@@ -52,22 +52,23 @@ class PrefixCache:
             self.file.unlink(missing_ok=True)
 
 
-def cache_key(network: Any, stage: PrefixStage, table: TokenTable) -> str:
+def cache_key(network: Any, stage: PrefixStage, table: Table) -> str:
     """SHA-256 over frozen weights, their precision, token ids, row borders, segments and the stage."""
-    digest = hashlib.sha256(f"{stage.layers}:{stage.pooled}:{network.pooling}".encode())
+    digest = hashlib.sha256(f"{stage.layers}:{stage.pooled}:{stage.pooling}".encode())
     named = dict(network.named_parameters())
     for name in stage.parameter_names:
         parameter = named[name].detach()
         digest.update(f"{name}:{parameter.dtype}:{tuple(parameter.shape)}".encode())
         digest.update(parameter.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    for array in (table.ids, table.offsets, table.segments):
+    for array in table.arrays():
         digest.update(b"-" if array is None else array.tobytes())
     return digest.hexdigest()
 
 
-def _storage(shape: tuple[int, int], dtype: torch.dtype, file: Path) -> Tensor:
+def _storage(shape: tuple[int, ...], dtype: torch.dtype, file: Path) -> Tensor:
     """A tensor over a new memory-mapped file."""
-    size = shape[0] * shape[1] * dtype.itemsize
+    count = math.prod(shape)
+    size = count * dtype.itemsize
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with open(file, "wb") as handle:
@@ -77,12 +78,12 @@ def _storage(shape: tuple[int, int], dtype: torch.dtype, file: Path) -> Tensor:
         if error.errno == 28:
             raise disk_full(file) from error
         raise RunDirectoryError(f"{file} cannot be written", why=error.strerror) from error
-    return torch.from_file(str(file), shared=True, size=shape[0] * shape[1], dtype=dtype).view(shape)
+    return torch.from_file(str(file), shared=True, size=count, dtype=dtype).view(shape)
 
 
 @torch.no_grad()
 def build(
-    network: Any, table: TokenTable, stage: PrefixStage, *, max_tokens: int, memory_gib: float, folder: Path
+    network: Any, table: Table, stage: PrefixStage, *, max_tokens: int, memory_gib: float, folder: Path
 ) -> PrefixCache:
     """Run the prefix over all rows once, in batches of similar length.
 
@@ -93,26 +94,18 @@ def build(
     network.eval()
     key, outputs, file = cache_key(network, stage, table), None, None
     for rows in by_length(table.lengths, max_tokens):
-        batch = collate(table, rows)
+        batch = table.collate(rows)
         states = network.run_prefix(batch, stage)
         if outputs is None:
-            shape = (len(table) if stage.pooled else len(table.ids), states.shape[1])
-            if shape[0] * shape[1] * states.element_size() > memory_gib * 2**30:
+            shape = (table.num_places(stage.pooled), *states.shape[1:])
+            if math.prod(shape) * states.element_size() > memory_gib * 2**30:
                 file = folder / f"{key[:16]}.prefix"
                 outputs = _storage(shape, states.dtype, file)
             else:
                 outputs = torch.empty(shape, dtype=states.dtype)
-        places = _places(batch, table, stage)
+        places = table.places(batch, stage.pooled)
         outputs[places] = states[: len(places)]
     network.train(was_training)
     if outputs is None:
         raise ValueError("a prefix cache needs at least one row")
     return PrefixCache(outputs, stage, key, file)
-
-
-def _places(batch: Batch, table: TokenTable, stage: PrefixStage) -> Tensor:
-    """Where the rows' outputs stand in the cache, in the batch's order, without filling."""
-    if stage.pooled:
-        return batch.rows
-    starts: Ints = np.repeat(table.offsets[batch.rows.numpy()], batch.lengths_B.numpy())
-    return torch.from_numpy(starts + batch.positions_T.numpy()[: batch.num_tokens])

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from feinschliff.engine.batching import Ints, epoch_order
+from feinschliff.engine.batching import Ints, TokenTargets, epoch_order
 from feinschliff.engine.step import Learner, backward
 from feinschliff.errors import PreflightError
 
@@ -37,13 +37,7 @@ def check(learner: Learner, seed: int, expected_loss: float) -> Preflight:
     Raises:
         PreflightError: a row has no target, the loss is no number or far above ``expected_loss``, or memory is short.
     """
-    targets = learner.targets
-    usable = 0 if targets is None else int(torch.isfinite(targets.float()).reshape(len(targets), -1).all(1).sum())
-    if usable != len(learner.table):
-        raise PreflightError(
-            f"{len(learner.table)} training rows but {usable} usable targets",
-            remedy="run `feinschliff data check` on the file",
-        )
+    _refuse_rows_without_targets(learner)
     size = learner.training.global_batch_rows
     learner.network.train()
     _run(learner, epoch_order(len(learner.table), seed, 0)[: max(1, size // 4)])
@@ -59,6 +53,20 @@ def check(learner: Learner, seed: int, expected_loss: float) -> Preflight:
             remedy="run `feinschliff models verify` and `feinschliff data check`",
         )
     return Preflight(sample[0], expected_loss, seconds / max(1, sample[1]), largest[1])
+
+
+def _refuse_rows_without_targets(learner: Learner) -> None:
+    """Every row has its targets, all of them or (where the task allows it) some; of targets a token, one is there."""
+    targets, rows = learner.targets, len(learner.table)
+    if isinstance(targets, TokenTargets):
+        usable = rows if targets.num_targets else 0
+    else:
+        known = torch.isfinite(targets.float()).reshape(len(targets), -1) if targets is not None else torch.zeros(0, 1)
+        usable = int((known.any(1) if learner.objective.partial_targets else known.all(1)).sum())
+    if usable != rows:
+        raise PreflightError(
+            f"{rows} training rows but {usable} usable targets", remedy="run `feinschliff data check` on the file"
+        )
 
 
 def _run(learner: Learner, rows: Ints, *, whole_step: bool = False) -> tuple[float, int]:

@@ -30,7 +30,7 @@ class ComparablePasses(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class RDrop:
     """``(loss_1 + loss_2) / 2 + alpha * (KL(p_1 | p_2) + KL(p_2 | p_1)) / 2`` a target (R-Drop, Liang et al. 2021).
 
@@ -40,6 +40,7 @@ class RDrop:
 
     task: ComparablePasses
     alpha: float
+    partial_targets: bool = False
 
     def loss(self, network: nn.Module, batch: Batch) -> LossOutput:
         """Summed loss of both passes, and twice the weighted divergence beside it."""

@@ -1,4 +1,4 @@
-"""Probabilities for whole sets, in batches of similar length, without gradients. Knows no task by name."""
+"""A network's outputs for whole sets, in batches of similar length, without gradients. Knows no task by name."""
 
 from __future__ import annotations
 
@@ -10,44 +10,55 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from feinschliff.engine.batching import Batch, TokenTable, by_length, collate
+from feinschliff.engine.batching import Batch, Targets, by_length
+from feinschliff.engine.contracts import Table
 from feinschliff.engine.prefix_cache import PrefixCache
+
+Floats = npt.NDArray[np.float32]
 
 
 class Predictor(Protocol):
     """What scoring asks of a task."""
 
+    per_token: bool
+    """Whether :meth:`predict` answers for each token instead of each row."""
+
     def predict(self, network: Any, batch: Batch) -> Tensor:
-        """Probabilities [B, C]."""
+        """[B, ...] for the batch's rows, or [tokens, ...] for its real tokens."""
         ...
 
 
-def probabilities(
+def outputs(
     predictor: Predictor,
     network: Any,
-    table: TokenTable,
+    table: Table,
     *,
     max_tokens: int,
+    targets: Targets | None = None,
     cache: PrefixCache | None = None,
     on_rows: Callable[[int], None] = lambda _: None,
-) -> npt.NDArray[np.float32]:
-    """[N, C] for all rows of ``table``, in its order. Only the result is kept, never logits of tokens."""
+) -> Floats:
+    """[N, ...] for all rows of ``table``, or [total tokens, ...], in its order. Only what the task keeps is kept.
+
+    Args:
+        targets: given to the batches, where the task's answers carry the loss.
+    """
     network.eval()
-    out: npt.NDArray[np.float32] | None = None
+    out: Floats | None = None
     with torch.inference_mode():
         for rows in by_length(table.lengths, max_tokens):
-            batch = collate(table, rows)
+            batch = table.collate(rows, targets)
             if cache is not None:
                 cache.attach(batch, table)
             part = predictor.predict(network, batch).float().numpy()
             if out is None:
-                out = np.empty((len(table), part.shape[1]), dtype=np.float32)
-            out[batch.rows.numpy()] = part
+                out = np.empty((table.num_places(not predictor.per_token), *part.shape[1:]), dtype=np.float32)
+            out[table.places(batch, not predictor.per_token).numpy()] = part
             on_rows(len(rows))
     return np.empty((0, 0), np.float32) if out is None else out
 
 
-def mean_loss(probabilities_NC: npt.NDArray[np.float32], targets: Tensor) -> float:
+def mean_loss(probabilities_NC: Floats, targets: Tensor) -> float:
     """Unsmoothed cross-entropy of probabilities against class numbers [N] or indicators [N, C]."""
     p = np.clip(probabilities_NC.astype(np.float64), 1e-12, 1.0)
     goal = targets.numpy()

@@ -12,9 +12,9 @@ from feinschliff.config.training import TrainingConfig
 from feinschliff.engine.adversarial import moved_along_gradient
 from feinschliff.engine.anchoring import Anchor
 from feinschliff.engine.averaging import AveragedWeights
-from feinschliff.engine.batching import Ints, TokenTable, collate, epoch_order, micro_batches
+from feinschliff.engine.batching import Ints, Targets, epoch_order, micro_batches
 from feinschliff.engine.class_balance import Floats, balanced_order
-from feinschliff.engine.contracts import Objective
+from feinschliff.engine.contracts import Objective, Table
 from feinschliff.engine.optimizers import GroupedAdamW
 from feinschliff.engine.precision import MasterWeights
 from feinschliff.engine.prefix_cache import PrefixCache
@@ -26,8 +26,8 @@ class Learner:
 
     network: Any
     objective: Objective
-    table: TokenTable
-    targets: Tensor | None
+    table: Table
+    targets: Targets | None
     masters: MasterWeights
     optimizer: GroupedAdamW
     training: TrainingConfig
@@ -66,7 +66,7 @@ def backward(learner: Learner, rows: Ints) -> StepLoss:
     """Gradients of the summed loss over all micro batches of ``rows``, left on the masters."""
     loss_sum, num_targets, num_tokens = 0.0, 0.0, 0
     for part in micro_batches(rows, learner.table.lengths, learner.training.micro_batch_tokens):
-        batch = collate(learner.table, part, learner.targets)
+        batch = learner.table.collate(part, learner.targets)
         if learner.cache is not None:
             learner.cache.attach(batch, learner.table)
         out = learner.objective.loss(learner.network, batch)

@@ -9,15 +9,23 @@ from feinschliff import __version__
 from feinschliff.config.run import RunConfig
 from feinschliff.data.examples import Splits
 from feinschliff.data.sources import sha256_of_sources
+from feinschliff.lifecycle import added
 from feinschliff.models.card import CardFacts, write_card
 from feinschliff.models.catalogue import entries, hub_id
 from feinschliff.models.size import weights_sha256
 from feinschliff.models.sources import ResolvedModel
 from feinschliff.results.comparison import TuneResult
+from feinschliff.results.data import Kind
 from feinschliff.results.formats import format_metric_name, format_value
 from feinschliff.results.training import TrainingResult
 from feinschliff.store.run_directory import RunDirectory
 
+PIPELINE_TAGS: dict[Kind, str] = {
+    "single_label": "text-classification",
+    "multi_label": "text-classification",
+    "values": "text-classification",
+    "spans": "token-classification",
+}
 LIBRARIES = ("torch", "transformers", "tokenizers", "peft", "scikit-learn", "numpy")
 
 
@@ -41,6 +49,7 @@ def write_training_card(result: TrainingResult, config: RunConfig, model: Resolv
         labels=splits.label_names,
         data_sha256=sha256_of_sources([*data.train, *data.validation, *data.test]),
         config=config.model_dump(mode="json"),
+        loading=added.loading(config.method),
         languages=tuple(listed.languages) if listed else (),
         base_revision=model.revision,
         base_weights_sha256=model.weights_sha256,
@@ -51,7 +60,9 @@ def write_training_card(result: TrainingResult, config: RunConfig, model: Resolv
             "test": len(splits.test),
             "dropped": len(splits.dropped),
         },
-        multi_label=splits.columns.kind == "multi_label",
+        kind=splits.columns.kind,
+        pipeline_tag=PIPELINE_TAGS[splits.columns.kind],
+        targets=splits.columns.values,
         sentence_pairs=len(splits.columns.text) == 2,
         versions=versions(),
     )
@@ -82,6 +93,7 @@ def write_model_card(result: TuneResult, config: RunConfig, model: ResolvedModel
         labels=details.evaluation.labels,
         data_sha256=details.data.sha256,
         config=config.model_dump(mode="json"),
+        loading=added.loading(config.method),
         deciding_metric=result.metric,
         baseline=details.verdict.baseline,
         baseline_metrics=result.baselines[details.verdict.baseline],
@@ -93,7 +105,9 @@ def write_model_card(result: TuneResult, config: RunConfig, model: ResolvedModel
         weights_sha256=weights_sha256(RunDirectory(result.run).model),
         rows={"train": rows.train, "validation": rows.validation, "test": rows.test, "dropped": rows.dropped},
         max_length_tokens=details.data.lengths.limit if details.data.lengths else None,
-        multi_label=details.columns.kind == "multi_label",
+        kind=details.columns.kind,
+        pipeline_tag=PIPELINE_TAGS[details.columns.kind],
+        targets=details.columns.values,
         sentence_pairs=len(details.columns.text) == 2,
         versions=details.versions,
     )

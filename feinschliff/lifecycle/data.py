@@ -65,8 +65,10 @@ def model_hooks(config: DataConfig, model: str | None = None, observers: Sequenc
     said = f"looking at lengths and labels with {resolved.name} (without: --model {NO_MODEL})"
     tell(observers, Announced(said))
     from feinschliff.lifecycle.embedding import FrozenEncoder
+    from feinschliff.tasks._task import TaskContext
 
-    encoder = FrozenEncoder(RunConfig(model=wanted), resolved, len(columns.text), observers)
+    context = TaskContext(("-", "+"), multi_label=False, num_texts=len(columns.text))
+    encoder = FrozenEncoder(RunConfig(model=wanted), resolved, context, observers)
     return replace(encoder.hooks(), note=f"lengths and suspected label errors: judged with {resolved.name}")
 
 
@@ -103,7 +105,7 @@ def split(config: DataConfig, output_dir: Path, seed: int = 0, overwrite: bool =
     }
     tables = {name: open_tables(files, config) for name, files in sources.items() if files}
     columns = list(dict.fromkeys(name for group in tables.values() for table in group for name in table.columns))
-    suffix = output_format(tables["train"][0].name)
+    suffix = output_format(tables["train"][0])
     dropped_path = output_dir / "dropped.csv"
     with ExitStack() as stack:
         writers = {

@@ -17,13 +17,13 @@ from torch import Tensor
 from feinschliff import registry
 from feinschliff.data.examples import Example, Splits
 from feinschliff.engine.batching import FORWARD_TOKENS
-from feinschliff.engine.scoring import mean_loss, probabilities
-from feinschliff.errors import DataError
-from feinschliff.lifecycle.judge import worst_rows
+from feinschliff.engine.scoring import outputs
 from feinschliff.lifecycle.prepare import Prepared
 from feinschliff.results.evaluation import WrongRow
 from feinschliff.results.formats import format_difference, format_metric_name, format_value
 from feinschliff.results.training import CurvePoint, Diagnosis
+from feinschliff.tasks._classified import Classified, references_of, worst_rows
+from feinschliff.tasks._task import encoded
 
 SAMPLE_ROWS = 1000
 """Of each set at most: the shares are then known to three points or better (two standard errors)."""
@@ -82,20 +82,19 @@ def _side(prepared: Prepared, examples: Sequence[Example], label_names: Sequence
     """A sample of one set, scored as it would be in use: no dropout, no smoothing, no class weights."""
     order = np.random.default_rng([prepared.config.seed, 0xD1A6]).permutation(len(examples))[:SAMPLE_ROWS]
     rows = [examples[row] for row in np.sort(order).tolist()]
-    encoded = prepared.task.encode(rows, prepared.max_length_tokens)
-    if encoded.targets is None:
-        raise DataError("the rows have no labels")
+    task = prepared.task
+    read = encoded(task, rows, prepared.max_length_tokens, prepared.method.num_virtual_tokens)
     tokens = min(prepared.config.training.micro_batch_tokens, FORWARD_TOKENS)
-    scores = probabilities(prepared.task, prepared.network, encoded.table, max_tokens=tokens)
-    decisions = prepared.task.decide(scores)
-    goal = encoded.targets.numpy().astype(np.int64)
-    wrong = worst_rows(scores, goal, decisions, rows, label_names, SHOWN_WRONG)
+    found = outputs(task, prepared.network, read.table, max_tokens=tokens, targets=read.targets)
+    answers: Classified = task.answers(found, read)
+    goal = references_of(rows, label_names, task.context.multi_label)
+    wrong = worst_rows(answers.probabilities, goal, answers.decisions, rows, label_names, SHOWN_WRONG)
     return Side(
         rows=len(rows),
-        loss=mean_loss(scores, encoded.targets),
-        metric=prepared.task.score(scores, encoded.targets, prepared.metric),
-        sure=float(_sure_and_right(scores, decisions, goal).mean()),
-        wrong=[row for row in wrong if row.confidence >= CONFIDENTLY],
+        loss=task.validation_loss(found, read),
+        metric=task.score(answers, rows, prepared.metric),
+        sure=float(_sure_and_right(answers.probabilities, answers.decisions, goal).mean()),
+        wrong=[row for row in wrong if (row.confidence or 0.0) >= CONFIDENTLY],
     )
 
 

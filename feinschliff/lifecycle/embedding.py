@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -15,9 +17,9 @@ from feinschliff.data.examples import Example, Place
 from feinschliff.data.quality import ModelHooks
 from feinschliff.data.scan import Texts
 from feinschliff.engine.precision import DTYPES, choose
-from feinschliff.lifecycle.baselines import frozen_features
 from feinschliff.lifecycle.observing import Observer, counted
 from feinschliff.models.sources import ResolvedModel
+from feinschliff.tasks._rivals import frozen_features
 from feinschliff.tasks._task import TaskContext
 
 Floats = npt.NDArray[np.float32]
@@ -27,12 +29,10 @@ class FrozenEncoder:
     """The base model as it is, in the precision this machine is fast in."""
 
     def __init__(
-        self, config: RunConfig, model: ResolvedModel, num_texts: int, observers: Sequence[Observer] = ()
+        self, config: RunConfig, model: ResolvedModel, context: TaskContext, observers: Sequence[Observer] = ()
     ) -> None:
         torch.set_num_threads(config.training.num_threads or torch.get_num_threads())
-        context = TaskContext(("-", "+"), multi_label=False, num_texts=num_texts)
-        module = registry.load("task", config.task.type)
-        self.task = module.create(config.task, context)
+        self.task: Any = registry.load("task", config.task.type).create(config.task, context)
         self.network: Any = self.task.load_model(config.model, model.folder).eval()
         self.max_length_tokens = min(config.model.max_length_tokens or 10**9, self.task.loaded.max_length_tokens)
         precision = config.training.precision
@@ -41,6 +41,7 @@ class FrozenEncoder:
         self.network.body.to(DTYPES[precision])
         self._observers = observers
         self._known: dict[tuple[str, ...], Floats] = {}
+        self._seconds, self._rows = 0.0, 0
 
     @property
     def num_layers(self) -> int:
@@ -52,9 +53,22 @@ class FrozenEncoder:
         missing = list({example.texts: example for example in examples if example.texts not in self._known}.values())
         if missing:
             on_rows = counted(self._observers, "embedding", len(missing) * self.task.context.num_texts)
-            computed = frozen_features(self.task, self.network, missing, self.max_length_tokens, on_rows)
+            with self.timed(len(missing)):
+                computed = frozen_features(self.task, self.network, missing, self.max_length_tokens, on_rows)
             self._known |= {example.texts: computed[row] for row, example in enumerate(missing)}
         return np.stack([self._known[example.texts] for example in examples])
+
+    @contextmanager
+    def timed(self, rows: int) -> Iterator[None]:
+        """Around a forward pass over so many rows."""
+        begin = time.perf_counter()
+        yield
+        self._seconds, self._rows = self._seconds + time.perf_counter() - begin, self._rows + rows
+
+    @property
+    def seconds_per_forward(self) -> float:
+        """Of one average row, measured over all that were computed so far."""
+        return self._seconds / max(1, self._rows)
 
     def hooks(self) -> ModelHooks:
         """What a data check can ask of this model."""

@@ -13,7 +13,6 @@ from feinschliff.data.examples import Example
 from feinschliff.data.load import load_examples
 from feinschliff.errors import DataError, InputError, RunDirectoryError
 from feinschliff.lifecycle import held_out
-from feinschliff.lifecycle.judge import judge
 from feinschliff.lifecycle.observing import Observer, counted
 from feinschliff.predictor import ModelFacts, Predictor
 from feinschliff.reports.pages import write_report
@@ -45,7 +44,7 @@ def evaluate(
     facts, config = predictor.facts, _asked_of(run)
     if sources:
         reading = reading or DataConfig()
-        columns = columns_of(facts, text_columns, target, reading.label_separator)
+        columns = columns_of(facts.columns, text_columns, target, reading.label_separator)
         examples, notes = _labelled(sources, reading, columns, facts)
     else:
         examples, notes = held_out.read(RunDirectory(run)), ["the rows that this run held out"]
@@ -54,8 +53,7 @@ def evaluate(
     begin = time.perf_counter()
     scored = predictor.score(examples, counted(observers, "scoring", len(examples)))
     seconds = time.perf_counter() - begin
-    scores = scored.probabilities
-    result = judge(scores, predictor.decide(scores), examples, facts.label_names, facts.metric, config)
+    result = predictor.task.judge(scored.answers, examples, facts.metric, config)
     found = {"rows_per_second": len(examples) / max(seconds, 1e-9), "notes": [*notes, *scored.notes]}
     return _reported(result.model_copy(update=found), run, sources)
 
@@ -87,7 +85,7 @@ def _labelled(
         list(sources),
         reading,
         columns,
-        known_labels=set(facts.label_names),
+        known_labels=set(facts.context.label_names),
         why="the run was trained with it (for another column: --text COLUMN, --target COLUMN)",
     )
     if dropped:
@@ -114,7 +112,7 @@ def _reported(result: EvaluationResult, run: Path, sources: Sequence[str]) -> Ev
 
 
 def columns_of(
-    facts: ModelFacts,
+    trained: ColumnsFound,
     text_columns: Sequence[str] = (),
     target: str | None = None,
     label_separator: str | None = None,
@@ -125,21 +123,25 @@ def columns_of(
         DataError: one text column is named for pairs, or two for single texts; or labels are to be separated, but the
             model gives each row one.
     """
-    if text_columns and len(text_columns) != facts.num_texts:
+    if text_columns and len(text_columns) != len(trained.text):
         raise DataError(
-            f"{len(text_columns)} text columns for a model that reads {facts.num_texts}",
+            f"{len(text_columns)} text columns for a model that reads {len(trained.text)}",
             where="--text",
-            remedy=f"name {facts.num_texts}: its own were {', '.join(facts.text_columns)}",
+            remedy=f"name {len(trained.text)}: its own were {', '.join(trained.text)}",
         )
-    if label_separator and not facts.multi_label:
+    if label_separator and trained.kind != "multi_label":
         raise DataError(
             f"{label_separator!r} between labels for a model that gives each row one label",
             where="--label-separator",
             remedy="leave it out: a cell is one label",
         )
-    return ColumnsFound(
-        text=list(text_columns or facts.text_columns),
-        target=target or facts.target_column,
-        label_separator=label_separator or facts.label_separator,
-        kind="multi_label" if facts.multi_label else "single_label",
+    return trained.model_copy(
+        update={
+            "text": list(text_columns or trained.text),
+            "target": target or trained.target,
+            "values": [target] if target and trained.values else trained.values,
+            "label_separator": label_separator or trained.label_separator,
+            "group": None,
+            "time": None,
+        }
     )

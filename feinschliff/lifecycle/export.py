@@ -10,15 +10,14 @@ import numpy as np
 from feinschliff.data.examples import Example, Place
 from feinschliff.engine.checkpoint import is_full
 from feinschliff.errors import FeinschliffError, RunDirectoryError
-from feinschliff.lifecycle import held_out
-from feinschliff.models.plain import plain_probabilities
+from feinschliff.lifecycle import added, held_out
 from feinschliff.predictor import Predictor, model_folder
 from feinschliff.results.prediction import ExportResult
 from feinschliff.store.run_directory import RunDirectory, disk_full
 
 PROBE_ROWS = 32
 TOLERANCE = 1e-3
-"""Largest difference in a probability that rounding explains."""
+"""Largest difference in a probability (or in standard deviations of a number) that rounding explains."""
 
 
 def export(run: Path, output_dir: Path) -> ExportResult:
@@ -50,13 +49,13 @@ def export(run: Path, output_dir: Path) -> ExportResult:
         ) from error
     examples = _probe_rows(run)
     predictor = Predictor(source)
-    ours = predictor.probabilities(examples)
-    theirs = plain_probabilities(output_dir, [example.texts for example in examples], predictor.facts.multi_label)
+    ours = predictor.outputs(examples)
+    theirs = predictor.task.plain_outputs(output_dir, examples, added.completing(predictor, output_dir))
     difference = float(np.abs(ours - theirs).max())
     if not difference <= TOLERANCE:
         shutil.rmtree(output_dir)
         raise FeinschliffError(
-            f"the exported model answers differently: probabilities differ by up to {difference:.2g}",
+            f"the exported model answers differently: outputs differ by up to {difference:.2g}",
             why="plain transformers does not compute what the run computed",
             remedy="please report this with the model's name",
         )
@@ -67,6 +66,7 @@ def export(run: Path, output_dir: Path) -> ExportResult:
         size_bytes=sum(path.stat().st_size for path in files),
         largest_difference=difference,
         probe_rows=len(examples),
+        loading=predictor.method.loading,
     )
 
 
@@ -78,4 +78,4 @@ def _probe_rows(run: Path) -> list[Example]:
             return rows
     facts = Predictor(run).facts
     texts = ("a short text", "a somewhat longer text, to see that length does not matter")
-    return [Example((text,) * facts.num_texts, (), Place("probe", n)) for n, text in enumerate(texts, start=1)]
+    return [Example((text,) * facts.context.num_texts, (), Place("probe", n)) for n, text in enumerate(texts, start=1)]

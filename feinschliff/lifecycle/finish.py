@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,11 +15,11 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from feinschliff.data.examples import Splits
-from feinschliff.engine.calibration import fit_temperature
+from feinschliff.engine.batching import Targets
 from feinschliff.engine.checkpoint import is_full, sync
 from feinschliff.errors import RunDirectoryError
+from feinschliff.lifecycle import added
 from feinschliff.lifecycle.prepare import Prepared
-from feinschliff.models.live_embedding import LiveEmbedding
 from feinschliff.models.sources import ResolvedModel
 from feinschliff.predictor import FACTS, ModelFacts
 from feinschliff.store.run_directory import RunDirectory, disk_full
@@ -40,23 +41,18 @@ def fingerprint(prepared: Prepared, model: ResolvedModel) -> str:
     digest = hashlib.sha256(json.dumps([settings, model.weights_sha256, prepared.precision], sort_keys=True).encode())
     learner, validation = prepared.learner, prepared.validation
     for table, targets in ((learner.table, learner.targets), (validation.table, validation.targets)):
-        for array in (table.ids, table.offsets, table.segments, None if targets is None else targets.numpy()):
+        for array in (*table.arrays(), _numbers(targets)):
             digest.update(b"-" if array is None else array.tobytes())
     return digest.hexdigest()
 
 
-def count_parameters(network: Any) -> int:
-    """All parameters of a network; embedding rows that are trained stand in the whole table too and count once."""
-    total = sum(parameter.numel() for parameter in network.parameters())
-    for module in network.modules():
-        if isinstance(module, LiveEmbedding):
-            total -= module.weight.numel()
-    return int(total)
+def _numbers(targets: Targets | None) -> Any:
+    return targets.numpy() if isinstance(targets, Tensor) else None if targets is None else targets.values
 
 
 @torch.no_grad()
-def whole_weights(prepared: Prepared, trained: dict[str, Tensor], model: ResolvedModel) -> dict[str, Tensor]:
-    """All weights in fp32 by the plain network's names: the base's from its folder, the trained ones over them, merged.
+def over_base(prepared: Prepared, trained: dict[str, Tensor], model: ResolvedModel) -> tuple[Any, dict[str, Tensor]]:
+    """The base model from its folder, adapted, and all weights in fp32 by its names, the trained ones in their places.
 
     The base is read again because the network in memory may hold it in a lower precision.
     """
@@ -71,20 +67,24 @@ def whole_weights(prepared: Prepared, trained: dict[str, Tensor], model: Resolve
             weights[name] = table
         else:
             weights[name] = value
-    merged: dict[str, Tensor] = prepared.method.merged_weights(base, weights)
+    return base, weights
+
+
+def whole_weights(prepared: Prepared, trained: dict[str, Tensor], model: ResolvedModel) -> dict[str, Tensor]:
+    """All weights in fp32 by the plain network's names, what was trained merged into them."""
+    merged: dict[str, Tensor] = prepared.method.merged_weights(*over_base(prepared, trained, model))
     return merged
 
 
 def calibrated(prepared: Prepared, trained: dict[str, Tensor], say: Callable[[str], None]) -> dict[str, Tensor]:
     """The trained weights with the head divided by the temperature fitted on the validation rows."""
-    targets = prepared.validation.targets
-    if targets is None or targets.ndim != 1:
-        return trained
+    validation = prepared.validation
     prepared.learner.masters.load(trained)
-    temperature = fit_temperature(prepared.validation_scores(), targets.numpy())
+    temperature = prepared.task.temperature(prepared.validation_outputs(), validation)
     if temperature is None:
         return trained
-    say(f"probabilities calibrated on {len(targets)} validation rows: logits divided by {temperature:.2f}")
+    rows = len(validation.examples)
+    say(f"probabilities calibrated on {rows} validation rows: logits divided by {temperature:.2f}")
     heads = [name for name in trained if name.startswith("head.")]
     return {**trained, **{name: trained[name] / temperature for name in heads}}
 
@@ -96,39 +96,46 @@ def export_best(
     splits: Splits,
     directory: RunDirectory,
 ) -> None:
-    """Write the run's ``model`` folder from its kept weights, all or nothing.
+    """Write the run's ``model`` folder from its kept weights, all or nothing, and beside it the adapter as PEFT has it,
+    where there is one.
 
     Raises:
         ResourceError: the disk is full; the checkpoints are intact.
     """
-    weights = whole_weights(prepared, best, model)
+    base, weights = over_base(prepared, best, model)
     prepared.task.loaded.tokenizer.model_max_length = prepared.max_length_tokens  # `pipeline` cuts where training did
-    building = directory.path / ".model.tmp"
+    building, adapter = directory.path / ".model.tmp", directory.path / ".adapter.tmp"
     try:
-        shutil.rmtree(building, ignore_errors=True)
+        for folder in (building, adapter, directory.adapter):
+            shutil.rmtree(folder, ignore_errors=True)
         building.mkdir(parents=True)
-        prepared.task.save_native(prepared.network, weights, building)
+        if prepared.method.save_adapter(base, weights, adapter, model.name):
+            _put_in_place(adapter, directory.adapter)
+        prepared.task.save_native(prepared.network, prepared.method.merged_weights(base, weights), building)
         facts = ModelFacts(
-            label_names=tuple(splits.label_names),
-            multi_label=splits.columns.kind == "multi_label",
-            num_texts=max(1, len(splits.columns.text)),
-            threshold=prepared.config.task.model_dump().get("threshold", 0.5),
+            task=prepared.config.task.model_dump(mode="json"),
+            context=prepared.task.context,
+            columns=splits.columns.model_copy(update={"announcements": []}),
             max_length_tokens=prepared.max_length_tokens,
             metric=prepared.metric,
             base_model=model.name,
             pooling=prepared.network.pooling,
-            text_columns=tuple(splits.columns.text),
-            target_column=splits.columns.target,
-            label_separator=splits.columns.label_separator,
+            method=added.save(prepared, best, building),
         )
         (building / FACTS).write_text(json.dumps(facts.to_dict(), indent=2, ensure_ascii=False), encoding="utf-8")
-        for file in (*building.iterdir(), building):
-            sync(file)
-        if directory.model.exists():
-            shutil.rmtree(directory.model)
-        os.replace(building, directory.model)
+        _put_in_place(building, directory.model)
     except (OSError, SafetensorError) as error:
-        shutil.rmtree(building, ignore_errors=True)
+        for folder in (building, adapter):
+            shutil.rmtree(folder, ignore_errors=True)
         if is_full(error):
             raise disk_full(directory.path) from error
         raise RunDirectoryError(f"{directory.model} cannot be written", why=str(error)) from error
+
+
+def _put_in_place(building: Path, folder: Path) -> None:
+    """Flush what was built to the disk and give it its name."""
+    for file in (*building.iterdir(), building):
+        sync(file)
+    if folder.exists():
+        shutil.rmtree(folder)
+    os.replace(building, folder)

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from feinschliff.data.examples import Example, Place, Splits
+from feinschliff.data.spans import Span
 from feinschliff.errors import RunDirectoryError
 from feinschliff.results.data import DroppedRow
 from feinschliff.store.run_directory import RunDirectory, write_bytes
@@ -24,6 +25,8 @@ def write(directory: RunDirectory, splits: Splits) -> None:
             {
                 "texts": example.texts,
                 "labels": example.labels,
+                "values": example.values,
+                "spans": [[span.start, span.end, span.label] for span in example.spans],
                 "file": example.place.file,
                 "line": example.place.line,
             },
@@ -57,5 +60,9 @@ def read(directory: RunDirectory) -> list[Example]:
     examples = []
     for line in path.read_text(encoding="utf-8").splitlines():
         row = json.loads(line)
-        examples.append(Example(tuple(row["texts"]), tuple(row["labels"]), Place(row["file"], row["line"])))
+        place = Place(row["file"], row["line"])
+        spans = tuple(Span(*span) for span in row["spans"])
+        examples.append(
+            Example(tuple(row["texts"]), tuple(row["labels"]), place, values=tuple(row["values"]), spans=spans)
+        )
     return examples

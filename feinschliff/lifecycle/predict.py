@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from feinschliff.config.data import DataConfig
 from feinschliff.data.examples import Example, Place
@@ -17,9 +14,6 @@ from feinschliff.lifecycle.evaluate import columns_of
 from feinschliff.lifecycle.observing import Observer, counted, tell
 from feinschliff.predictor import Predictor
 from feinschliff.results.prediction import PredictionResult
-
-TOP = 5
-"""Labels listed with their scores."""
 
 
 def predict(
@@ -44,7 +38,7 @@ def predict(
     """
     predictor = Predictor(run)
     if sources:
-        columns = columns_of(predictor.facts, text_columns).model_copy(update={"target": None})
+        columns = columns_of(predictor.facts.columns, text_columns).model_copy(update={"target": None, "values": []})
         examples, dropped, found = load_examples(
             list(sources),
             reading or DataConfig(),
@@ -63,12 +57,12 @@ def predict(
                 remedy="fill them in or remove them, so that every row gets an answer",
             )
     else:
-        examples = _examples(list(texts or ()), predictor.facts.num_texts)
+        examples = _examples(list(texts or ()), predictor.facts.context.num_texts)
     scored = predictor.score(examples, counted(observers, "scoring", len(examples)))
     for note in scored.notes:
         tell(observers, Announced(note))
-    scores, decisions = scored.probabilities, predictor.decide(scored.probabilities)
-    return [_result(example, scores[i], decisions[i], predictor) for i, example in enumerate(examples)]
+    results: list[PredictionResult] = predictor.task.results(scored.answers, examples)
+    return results
 
 
 def _examples(texts: list[str], num_texts: int) -> list[Example]:
@@ -84,17 +78,3 @@ def _examples(texts: list[str], num_texts: int) -> list[Example]:
         )
     starts = range(0, len(texts), num_texts)
     return [Example(tuple(texts[i : i + num_texts]), (), Place("input", n)) for n, i in enumerate(starts, start=1)]
-
-
-def _result(example: Example, scores: Any, decision: Any, predictor: Predictor) -> PredictionResult:
-    names = predictor.facts.label_names
-    order = np.argsort(-scores, kind="stable")[:TOP]
-    chosen = np.flatnonzero(decision).tolist() if np.ndim(decision) else [int(decision)]
-    return PredictionResult(
-        text=" ⟂ ".join(example.texts),
-        labels=[names[place] for place in chosen],
-        score=float(scores[chosen].max()) if chosen else float(scores.max()),
-        scores={names[place]: float(scores[place]) for place in order.tolist()},
-        file=example.place.file,
-        line=example.place.line,
-    )

@@ -5,7 +5,7 @@ Shared by ``train`` and ``tune``. Every choice made for the person is announced.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,23 +18,19 @@ from feinschliff.config.run import RunConfig
 from feinschliff.data.examples import Example, Splits
 from feinschliff.engine import prefix_cache, seeds
 from feinschliff.engine.averaging import AveragedWeights
-from feinschliff.engine.batching import FORWARD_TOKENS, collate, micro_batches
+from feinschliff.engine.batching import FORWARD_TOKENS, NO_TARGET, Ints, TokenTable, micro_batches
 from feinschliff.engine.optimizers import GroupedAdamW
 from feinschliff.engine.precision import DTYPES, MasterWeights, Precision, choose
-from feinschliff.engine.scoring import mean_loss, probabilities
+from feinschliff.engine.scoring import outputs
 from feinschliff.engine.step import Learner
 from feinschliff.errors import ConfigError, DataError
 from feinschliff.lifecycle.regularise import regularise, watched_metric
 from feinschliff.models.live_embedding import LiveEmbedding, live_ids
 from feinschliff.models.sources import ResolvedModel
-from feinschliff.results.classification import DECIDING_METRICS
-from feinschliff.tasks._task import EncodedSet, Floats, TaskContext
+from feinschliff.tasks._task import EncodedSet, Floats, TaskContext, encoded
 
-HEAD_ROWS_PER_CLASS = 10
-"""Rows a class whose features start the head; more change a mean of unit vectors little, at a forward pass each."""
-HEAD_ROWS = 4096
-UNEVEN_CLASSES = 20.0
-"""Largest class over smallest from which macro F1 decides instead of accuracy."""
+FEWEST_TOKENS = 8
+"""Of text in a row."""
 
 
 @dataclass(slots=True)
@@ -56,21 +52,23 @@ class Prepared:
 
     def validate(self) -> tuple[float, ...]:
         """(mean loss, deciding metric) on the validation rows, and what early stopping watches if that is a third."""
-        scores = self.validation_scores()
-        if self.validation.targets is None:
+        found, validation = self.validation_outputs(), self.validation
+        if validation.targets is None:
             raise DataError("the validation rows have no labels")
-        targets = self.validation.targets
-        watched = watched_metric(self.config, self.metric, DECIDING_METRICS[targets.ndim == 2])
+        answers = self.task.answers(found, validation)
+        watched = watched_metric(self.config, self.metric, self.task.deciding_metrics())
         names = [self.metric] if watched is None else [self.metric, watched]
-        return mean_loss(scores, targets), *(self.task.score(scores, targets, name) for name in names)
+        loss: float = self.task.validation_loss(found, validation)
+        return loss, *(self.task.score(answers, validation.examples, name) for name in names)
 
-    def validation_scores(self) -> Floats:
-        """Probabilities [N, C] of the network as it is now."""
-        return probabilities(
+    def validation_outputs(self) -> Floats:
+        """Outputs of the network as it is now, for all validation rows."""
+        return outputs(
             self.task,
             self.network,
             self.validation.table,
             max_tokens=min(self.config.training.micro_batch_tokens, FORWARD_TOKENS),
+            targets=self.validation.targets,
             cache=self.validation_cache,
         )
 
@@ -83,50 +81,73 @@ class Prepared:
 
 def task_of(config: RunConfig, splits: Splits) -> Any:
     """The task, told what the data says."""
-    context = TaskContext(
+    return registry.load("task", config.task.type).create(config.task, context_of(config, splits))
+
+
+def context_of(config: RunConfig, splits: Splits) -> TaskContext:
+    """What the rows say about the task; means and scales are those of the training rows."""
+    means, scales = moments(splits.train)
+    return TaskContext(
         label_names=tuple(splits.label_names),
         multi_label=splits.columns.kind == "multi_label",
         num_texts=max(1, len(splits.columns.text)),
         label_smoothing=config.training.label_smoothing,
+        target_names=tuple(splits.columns.values),
+        target_means=means,
+        target_scales=scales,
     )
-    return registry.load("task", config.task.type).create(config.task, context)
+
+
+def moments(examples: Sequence[Example]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of each number to be predicted; a constant one has scale 1."""
+    values = np.array([example.values for example in examples], dtype=np.float64).reshape(len(examples), -1)
+    if not values.size:
+        return (), ()
+    means, scales = np.nanmean(values, 0), np.nanstd(values, 0)
+    return tuple(means.tolist()), tuple(np.where(scales > 0, scales, 1.0).tolist())
 
 
 def deciding_metric(config: RunConfig, splits: Splits) -> tuple[str, str]:
-    """The metric that decides, and why: accuracy; macro F1 of very uneven classes; micro F1 of several labels.
+    """The metric that decides, and why.
 
     Raises:
         ConfigError: there is no such metric for these rows, or one that cannot decide.
     """
-    multi_label = splits.columns.kind == "multi_label"
-    if config.evaluation.metric:
-        known = DECIDING_METRICS[multi_label]
-        if config.evaluation.metric not in known:
-            kind = "several labels" if multi_label else "one label"
-            raise ConfigError(
-                f"{config.evaluation.metric!r} cannot decide over rows with {kind}",
-                where="evaluation.metric",
-                why="only metrics of which more is better, known for such rows",
-                remedy=f"one of: {', '.join(known)}",
-            )
-        return config.evaluation.metric, "as asked"
-    if multi_label:
-        return "micro_f1", "rows carry several labels"
-    counts: dict[str, int] = {}
-    for example in splits.train:
-        counts[example.labels[0]] = counts.get(example.labels[0], 0) + 1
-    ratio = max(counts.values()) / min(counts.values())
-    if ratio > UNEVEN_CLASSES:
-        return "macro_f1", f"the largest class has {ratio:.0f} times the rows of the smallest"
-    return "accuracy", "classes are of similar size"
+    task, asked = task_of(config, splits), config.evaluation.metric
+    if not asked:
+        found: tuple[str, str] = task.deciding_metric(splits.train)
+        watched_metric(config, found[0], task.deciding_metrics())
+        return found
+    if asked not in task.deciding_metrics():
+        kinds = {"single_label": "one label", "multi_label": "several labels"}
+        raise ConfigError(
+            f"{asked!r} cannot decide over rows with {kinds.get(splits.columns.kind, splits.columns.kind)}",
+            where="evaluation.metric",
+            why="only metrics of which more is better, known for such rows",
+            remedy=f"one of: {', '.join(task.deciding_metrics())}",
+        )
+    watched_metric(config, asked, task.deciding_metrics())
+    return asked, "as asked"
 
 
-def length_limit(config: RunConfig, task: Any) -> tuple[int, str]:
-    """The limit in tokens, and why. Packed rows cost what they are long, so nothing is gained by a lower one."""
-    most = task.loaded.max_length_tokens
+def length_limit(config: RunConfig, task: Any, num_virtual_tokens: int = 0) -> tuple[int, str]:
+    """The limit in tokens, and why. Packed rows cost what they are long, so nothing is gained by a lower one.
+
+    Raises:
+        ConfigError: the method's virtual tokens leave no room for text.
+    """
+    most = task.loaded.max_length_tokens - num_virtual_tokens
+    if num_virtual_tokens and most < FEWEST_TOKENS:
+        raise ConfigError(
+            f"{num_virtual_tokens} virtual tokens leave {max(0, most)} for text",
+            where="method.num_virtual_tokens",
+            why=f"the model takes rows of {task.loaded.max_length_tokens} tokens",
+            remedy=f"ask for {task.loaded.max_length_tokens - FEWEST_TOKENS} at most",
+        )
     asked = config.model.max_length_tokens
     if asked is None:
-        return most, f"rows are cut at {most} tokens: inherited from the model"
+        less = f", less {num_virtual_tokens} virtual ones" if num_virtual_tokens else ""
+        return most, f"rows are cut at {most} tokens: inherited from the model{less}"
     return min(asked, most), f"rows are cut at {min(asked, most)} tokens: as asked" + (
         f", at most what the model takes ({most})" if asked > most else ""
     )
@@ -160,9 +181,11 @@ def prepare(
     network = task.load_model(config.model, model.folder)
     for message in task.loaded.announcements:
         say(message)
-    limit, why = length_limit(config, task)
+    limit, why = length_limit(config, task, method.num_virtual_tokens)
     say(why)
-    train, validation = task.encode(splits.train, limit), task.encode(splits.validation, limit)
+    train, validation = (
+        encoded(task, rows, limit, method.num_virtual_tokens) for rows in (splits.train, splits.validation)
+    )
     if train.num_cut or validation.num_cut:
         say(f"{train.num_cut} training and {validation.num_cut} validation rows are longer and were cut")
     torch.manual_seed(seeds.derive(config.seed, "method"))
@@ -171,9 +194,12 @@ def prepare(
     if precision is None:
         precision = _precision(config, network, say)
     masters = MasterWeights(network, network.body, DTYPES[precision])
+    trained, total = sum(master.numel() for master in masters.masters), count_parameters(network)
+    share = f"method {config.method.type} trains {trained:,} of {total:,} parameters ({trained / total:.2%})"
+    say(f"{share}: {method.describe(network)}")
     cache, validation_cache = _caches(config, network, train, validation, run_path, say)
     if config.model.head_init == "class_means":
-        start_head(network, train, config, cache)
+        start_head(task, network, train, config, cache)
     learner = Learner(
         network=network,
         objective=task,
@@ -194,7 +220,18 @@ def prepare(
     )
 
 
+def count_parameters(network: Any) -> int:
+    """All parameters of a network; embedding rows that are trained stand in the whole table too and count once."""
+    total = sum(parameter.numel() for parameter in network.parameters())
+    for module in network.modules():
+        if isinstance(module, LiveEmbedding):
+            total -= module.weight.numel()
+    return int(total)
+
+
 def _restrict_embeddings(network: Any, train: EncodedSet, say: Callable[[str], None]) -> Any:
+    if not isinstance(train.table, TokenTable):
+        return None
     table = network.body.model.get_input_embeddings()
     if not table.weight.requires_grad:
         return None
@@ -262,28 +299,35 @@ def _caches(
 
 
 @torch.no_grad()
-def start_head(network: Any, train: EncodedSet, config: RunConfig, cache: prefix_cache.PrefixCache | None) -> None:
-    """Start the head from class means of the frozen network's features, on a sample of each class."""
+def start_head(
+    task: Any, network: Any, train: EncodedSet, config: RunConfig, cache: prefix_cache.PrefixCache | None
+) -> None:
+    """Start the head from the frozen network's features, on rows that the task picks."""
     if train.targets is None:
         raise DataError("the training rows have no labels")
-    rows = _sample_per_class(train.targets, config.seed)
+    rows = task.head_rows(train, config.seed)
     network.eval()
-    features = torch.empty(len(rows), network.body.hidden_width)
-    place = {int(row): index for index, row in enumerate(rows)}
+    features, targets, place = [], [], []
     for part in micro_batches(rows, train.table.lengths, min(config.training.micro_batch_tokens, FORWARD_TOKENS)):
-        batch = collate(train.table, part)
+        batch = train.table.collate(part, train.targets)
         if cache is not None:
             cache.attach(batch, train.table)
-        features[[place[int(row)] for row in batch.rows]] = network.features(batch)
-    network.head.start_from_class_means(features, train.targets[torch.from_numpy(rows)])
+        found, goal = network.features(batch), batch.targets
+        if goal is None:
+            raise DataError("the training rows have no labels")
+        if task.per_token:
+            found, goal = found[goal != NO_TARGET], goal[goal != NO_TARGET]
+        features.append(found)
+        targets.append(goal)
+        place.append(batch.rows)
+    order = slice(None) if task.per_token else _order_of(rows, torch.cat(place))
+    task.start_head(network, torch.cat(features)[order], torch.cat(targets)[order])
 
 
-def _sample_per_class(targets: torch.Tensor, seed: int) -> Any:
-    order = np.random.default_rng([seed, 0x4EAD]).permutation(len(targets))
-    goal = targets.numpy()
-    member = goal[order][:, None] == np.arange(goal.max() + 1)[None] if goal.ndim == 1 else goal[order] > 0
-    keep = (np.cumsum(member, 0) <= HEAD_ROWS_PER_CLASS) & member
-    return order[keep.any(1)][:HEAD_ROWS]
+def _order_of(rows: Ints, found: torch.Tensor) -> torch.Tensor:
+    """What brings ``found`` into the order of ``rows``."""
+    at = {int(row): index for index, row in enumerate(found)}
+    return torch.tensor([at[int(row)] for row in rows])
 
 
 def texts_of(examples: list[Example]) -> list[str]:

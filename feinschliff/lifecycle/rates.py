@@ -14,15 +14,20 @@ from feinschliff.engine import preflight, rate_finder
 from feinschliff.engine.events import Announced
 from feinschliff.lifecycle.observing import Observer, tell
 from feinschliff.lifecycle.prepare import prepare
+from feinschliff.lifecycle.recipes import given_fields
+from feinschliff.lifecycle.recognise import with_rows, with_task
 from feinschliff.models.sources import resolve_model
 from feinschliff.reports.pages import write_report
+from feinschliff.results.comparison import Origin
 from feinschliff.results.training import RatePoint, RateSearch
 from feinschliff.store.run_directory import RunDirectory, write_json
 
 STEPS = 100
 
 
-def rates(config: RunConfig, *, steps: int = STEPS, observers: Sequence[Observer] = ()) -> RateSearch:
+def rates(
+    config: RunConfig, origins: Sequence[Origin], *, steps: int = STEPS, observers: Sequence[Observer] = ()
+) -> RateSearch:
     """Sweep the learning rate for the run that ``config`` says. Deterministic in configuration, data and precision.
 
     Args:
@@ -38,9 +43,14 @@ def rates(config: RunConfig, *, steps: int = STEPS, observers: Sequence[Observer
         tell(observers, Announced(message))
 
     folder = RunDirectory(f"{config.output_dir}-rates")
+    given = given_fields(origins)
+    config = with_rows(config, given)
     splits = load_splits(config.data, config.seed)
+    for message in splits.announcements:
+        say(message)
+    config = with_task(config, given, splits.columns.kind, say)
     model = resolve_model(config.model.source)
-    for message in (*splits.announcements, *model.announcements):
+    for message in model.announcements:
         say(message)
     prepared = prepare(config, splits, model, folder.path, announce=say)
     try:

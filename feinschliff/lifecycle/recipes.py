@@ -57,7 +57,7 @@ def candidates(num_layers: int) -> list[Recipe]:
             "lora",
             "few trained weights, little to forget",
             {"type": "lora"},
-            {"epochs": 4.0, "learning_rate": 1e-3},
+            {"epochs": 4.0},
             3.5,
         ),
         Recipe(
@@ -101,7 +101,7 @@ def usable(recipes: Sequence[Recipe], config: RunConfig, given: set[str]) -> lis
         recipes = [replace(recipe, forwards_per_row=2 * recipe.forwards_per_row) for recipe in recipes]
     if not any(name == "method" or name.startswith("method.") for name in given):
         return list(recipes)
-    own = [recipe for recipe in recipes if recipe.method["type"] == config.method.type] or list(recipes[-1:])
+    own = [recipe for recipe in recipes if recipe.method["type"] == config.method.type] or [_of_no_recipe(recipes[-1])]
     asked = config.method.model_dump()
     kept: dict[str, Recipe] = {}
     for recipe in own:
@@ -109,6 +109,11 @@ def usable(recipes: Sequence[Recipe], config: RunConfig, given: set[str]) -> lis
         key = str(recipe.training) if config.method.type == "full" else ""
         kept.setdefault(key, replace(recipe, name=name, why="as asked", method=asked))
     return list(kept.values())
+
+
+def _of_no_recipe(recipe: Recipe) -> Recipe:
+    """What a method without a recipe takes from one: the epochs; its rate is its own default."""
+    return replace(recipe, training={name: value for name, value in recipe.training.items() if name != "learning_rate"})
 
 
 def configured(

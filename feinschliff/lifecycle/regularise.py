@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from torch import Tensor
+
 from feinschliff.config.run import RunConfig
 from feinschliff.engine.anchoring import Anchor
 from feinschliff.engine.class_balance import class_weights, row_chances
@@ -36,7 +38,7 @@ def regularise(learner: Learner, config: RunConfig, task: Any, say: Callable[[st
         )
     if balance.class_weights == "none" and balance.sampling == "natural":
         return
-    if learner.targets is None:
+    if not isinstance(learner.targets, Tensor):
         raise DataError("the training rows have no labels")
     if balance.class_weights != "none":
         weights = class_weights(learner.targets, len(task.context.label_names), balance.class_weights)
@@ -61,7 +63,7 @@ def watched_metric(config: RunConfig, deciding: str, known: tuple[str, ...]) -> 
         raise ConfigError(
             f"{asked!r} cannot be watched over these rows",
             where="training.regularisation.early_stopping_metric",
-            why="only the loss, and metrics of which more is better, known for such rows",
+            why="only the loss, and metrics that could decide",
             remedy=f"one of: loss, {', '.join(known)}",
         )
     return asked

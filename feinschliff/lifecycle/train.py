@@ -27,10 +27,10 @@ from feinschliff.lifecycle import finish, held_out, interrupts
 from feinschliff.lifecycle.cards import write_training_card
 from feinschliff.lifecycle.diagnosis import diagnose
 from feinschliff.lifecycle.observing import Observer, tell
-from feinschliff.lifecycle.prepare import Prepared, deciding_metric, prepare
-from feinschliff.lifecycle.regularise import watched_metric
+from feinschliff.lifecycle.prepare import Prepared, count_parameters, deciding_metric, prepare
+from feinschliff.lifecycle.recipes import given_fields
+from feinschliff.lifecycle.recognise import with_rows, with_task
 from feinschliff.models.sources import ResolvedModel, resolve_model
-from feinschliff.results.classification import DECIDING_METRICS
 from feinschliff.results.comparison import Origin
 from feinschliff.results.training import Forecast, TrainingResult
 from feinschliff.store import index
@@ -77,30 +77,33 @@ def train(config: RunConfig, origins: list[Origin], *, observers: Sequence[Obser
             context.announce(f"{directory.path} is already finished; nothing was trained again")
             result = TrainingResult.model_validate(read_json(directory.training))
         else:
-            splits, model = read_inputs(config, context)
+            config, splits, model = read_inputs(config, given_fields(origins), context)
             result = run(config, splits, model, context)
             keep_resolved(directory, config, origins, result)
         index.finish_run(directory, "finished", {"metric": result.metric, "value": result.best_metric})
         return result
 
 
-def read_inputs(config: RunConfig, context: RunContext) -> tuple[Splits, ResolvedModel]:
+def read_inputs(config: RunConfig, given: set[str], context: RunContext) -> tuple[RunConfig, Splits, ResolvedModel]:
     """The rows, split, and the base model's folder; what was found is announced and the held-out rows are kept.
+
+    The configuration comes back with the task that the rows are for, where none was among the ``given`` fields.
 
     Raises:
         DataError, ModelError: files or model cannot be used.
         ConfigError: the metric asked for does not fit the rows.
     """
+    config = with_rows(config, given)
     splits = load_splits(config.data, config.seed)
     for message in splits.announcements:
         context.announce(message)
-    metric, _ = deciding_metric(config, splits)  # a wrong one is refused before anything is downloaded
-    watched_metric(config, metric, DECIDING_METRICS[splits.columns.kind == "multi_label"])
+    config = with_task(config, given, splits.columns.kind, context.announce)
+    deciding_metric(config, splits)  # a wrong one is refused before anything is downloaded
     held_out.write(context.directory, splits)
     model = resolve_model(config.model.source)
     for message in model.announcements:
         context.announce(message)
-    return splits, model
+    return config, splits, model
 
 
 class recorded:
@@ -298,7 +301,7 @@ def _result(
         seconds=state.seconds,
         rows_per_second=rows / max(state.seconds, 1e-9),
         trained_parameters=sum(master.numel() for master in learner.masters.masters),
-        all_parameters=finish.count_parameters(prepared.network),
+        all_parameters=count_parameters(prepared.network),
         precision=prepared.precision,
         learning_rate=learner.optimizer.learning_rate,
         metric=prepared.metric,

@@ -18,12 +18,13 @@ from pathlib import Path
 import numpy as np
 
 from feinschliff.config.run import RunConfig
-from feinschliff.data.examples import Splits
+from feinschliff.data.examples import Splits, target_of
 from feinschliff.errors import DivergedError
 from feinschliff.lifecycle.recipes import Recipe, configured
 from feinschliff.lifecycle.train import RunContext, run
 from feinschliff.models.sources import ResolvedModel
 from feinschliff.results.comparison import CandidateTrial
+from feinschliff.results.formats import goodness, is_in_units, is_percentage
 from feinschliff.results.training import TrainingResult
 from feinschliff.store.run_directory import RunDirectory, read_json, write_json
 
@@ -52,6 +53,8 @@ class Search:
     seconds_per_forward: float
     """Of one average row, measured."""
     seconds_left: float
+    metric: str
+    """That decides."""
 
 
 @dataclass(slots=True)
@@ -108,14 +111,17 @@ def _all_in_full(search: Search, recipes: Sequence[Recipe]) -> Choice:
         trials.append(trial)
         if result is not None:
             results[recipe.name] = result
-    best = _best(recipes, trials)
+    best = _best(recipes, trials, search.metric)
     folder = RunDirectory(_trial_folder(search, best))
     directory = search.context.directory
-    if folder.model.exists():
-        shutil.rmtree(directory.model, ignore_errors=True)
-        folder.model.rename(directory.model)
+    for made, wanted in ((folder.adapter, directory.adapter), (folder.model, directory.model)):
+        if made.exists():
+            shutil.rmtree(wanted, ignore_errors=True)
+            made.rename(wanted)
     for recipe in recipes:
-        shutil.rmtree(RunDirectory(_trial_folder(search, recipe)).model, ignore_errors=True)
+        folder = RunDirectory(_trial_folder(search, recipe))
+        for made in (folder.adapter, folder.model):
+            shutil.rmtree(made, ignore_errors=True)
     config = configured(search.config, best, search.given, search.config.output_dir)
     write_json(directory.training, results[best.name].model_dump(mode="json"))
     return Choice(best, config, results[best.name], _marked(trials, best))
@@ -138,8 +144,8 @@ def _small_then_full(search: Search, recipes: Sequence[Recipe]) -> Choice:
         trials.append(trial)
         if result is not None:
             measured[recipe.name] = 1.0 / result.rows_per_second
-    best = _most_able(recipes, trials, len(sample.validation))
-    if best is not _best(recipes, trials):
+    best = _most_able(recipes, trials, search.metric, len(sample.validation))
+    if best is not _best(recipes, trials, search.metric):
         search.context.announce(
             f"{best.name}: within a standard error of the best trial, and gains more from more rows than {count}"
         )
@@ -199,7 +205,7 @@ def _earlier_decision(search: Search, recipes: Sequence[Recipe]) -> Decision | N
 
 def _digest(splits: Splits) -> str:
     """SHA-256 over texts and labels of the training and validation rows."""
-    rows = [[row.texts, row.labels] for row in (*splits.train, *splits.validation)]
+    rows = [[row.texts, target_of(row)] for row in (*splits.train, *splits.validation)]
     return hashlib.sha256(json.dumps([rows, len(splits.train)]).encode()).hexdigest()
 
 
@@ -237,7 +243,7 @@ def _trial(
     return result, trial
 
 
-def _best(recipes: Sequence[Recipe], trials: Sequence[CandidateTrial]) -> Recipe:
+def _best(recipes: Sequence[Recipe], trials: Sequence[CandidateTrial], metric: str) -> Recipe:
     """The recipe with the best validation score.
 
     Raises:
@@ -245,27 +251,42 @@ def _best(recipes: Sequence[Recipe], trials: Sequence[CandidateTrial]) -> Recipe
     """
     if all(trial.validation_metric is None for trial in trials):
         raise DivergedError("every recipe diverged", remedy="give a lower --training.learning-rate")
-    scores = [-1.0 if trial.validation_metric is None else trial.validation_metric for trial in trials]
-    return recipes[int(np.argmax(scores))]
+    return recipes[int(np.argmax([_goodness(metric, trial) for trial in trials]))]
 
 
-def _most_able(recipes: Sequence[Recipe], trials: Sequence[CandidateTrial], validation_rows: int) -> Recipe:
+def _goodness(metric: str, trial: CandidateTrial) -> float:
+    """More is better; a trial that diverged is the worst."""
+    return -math.inf if trial.validation_metric is None else goodness(metric, trial.validation_metric)
+
+
+def _standard_error(metric: str, value: float, rows: int) -> float:
+    """Roughly: of a share sqrt(p (1 - p) / N); of what is explained (1 - v) / sqrt(N); of an error v / sqrt(2 N)."""
+    if is_in_units(metric):
+        return abs(value) / math.sqrt(2.0 * rows)
+    if is_percentage(metric):
+        return math.sqrt(max(0.0, value * (1.0 - value)) / rows)
+    return abs(1.0 - value) / math.sqrt(rows)
+
+
+def _most_able(
+    recipes: Sequence[Recipe], trials: Sequence[CandidateTrial], metric: str, validation_rows: int
+) -> Recipe:
     """After trials on few rows: of the recipes within a standard error of the best that cost no more, the last one.
 
     They are listed by how far they leave the base, and what leaves it farther gains more from the rows still to come.
-    The error is that of a share of the validation rows, sqrt(p (1 - p) / N).
+    The error is that of the metric on the validation rows.
 
     Raises:
         DivergedError: all of them diverged.
     """
-    best = _best(recipes, trials)
-    scores = {trial.recipe: trial.validation_metric for trial in trials}
-    top = scores[best.name] or 0.0
-    error = math.sqrt(max(0.0, top * (1.0 - top)) / validation_rows)
+    best = _best(recipes, trials, metric)
+    values = {trial.recipe: trial.validation_metric for trial in trials}
+    scores = {trial.recipe: _goodness(metric, trial) for trial in trials}
+    least = scores[best.name] - _standard_error(metric, values[best.name] or 0.0, validation_rows)
     able = [
         recipe
         for recipe in recipes
-        if (scores[recipe.name] or 0.0) >= top - error and recipe.forwards_per_row <= best.forwards_per_row
+        if scores[recipe.name] >= least and recipe.forwards_per_row <= best.forwards_per_row
     ]
     return able[-1]
 

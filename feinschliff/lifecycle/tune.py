@@ -10,7 +10,6 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import psutil
@@ -19,13 +18,10 @@ from feinschliff.config.run import RunConfig
 from feinschliff.data.examples import Splits
 from feinschliff.data.quality import check
 from feinschliff.data.sources import sha256_of_sources
-from feinschliff.lifecycle import baselines
-from feinschliff.lifecycle.baselines import Baseline
 from feinschliff.lifecycle.cards import versions, write_model_card
 from feinschliff.lifecycle.embedding import FrozenEncoder
-from feinschliff.lifecycle.judge import judge, references_of
 from feinschliff.lifecycle.observing import Observer, counted
-from feinschliff.lifecycle.prepare import deciding_metric
+from feinschliff.lifecycle.prepare import context_of, deciding_metric
 from feinschliff.lifecycle.recipes import candidates, given_fields, origins_of, usable
 from feinschliff.lifecycle.train import RunContext, claim, keep_resolved, locked_for, read_inputs, recorded
 from feinschliff.lifecycle.trials import Choice, Search, choose_and_train, forecast
@@ -35,9 +31,11 @@ from feinschliff.reports.pages import write_report
 from feinschliff.results.comparison import CandidateTrial, Origin, RowCounts, TuneDetails, TuneResult, Verdict
 from feinschliff.results.data import DataReport
 from feinschliff.results.evaluation import EvaluationResult
-from feinschliff.results.verdicts import compare_predictions, verdict
+from feinschliff.results.formats import goodness
+from feinschliff.results.verdicts import verdict
 from feinschliff.store import index
 from feinschliff.store.run_directory import RunDirectory, read_json, write_json
+from feinschliff.tasks._task import Rival
 
 DEFAULT_BUDGET_SECONDS = 600.0
 JUDGING_FORWARDS = 3
@@ -85,7 +83,7 @@ def tune(
             return result
         budget = DEFAULT_BUDGET_SECONDS if budget_seconds is None else budget_seconds
         context.announce(f"budget {budget:.0f} s: " + ("default" if budget_seconds is None else "as asked"))
-        splits, model = read_inputs(config, context)
+        config, splits, model = read_inputs(config, given_fields(origins), context)
         inputs = Inputs(config, origins, splits, model, context, begin, budget)
         result = _tune(inputs)
         finish(directory, result)
@@ -109,14 +107,13 @@ def _tune(inputs: Inputs) -> TuneResult:
     """Look at the data with the frozen model, choose, train, judge."""
     config, splits, context = inputs.config, inputs.splits, inputs.context
     clock = time.perf_counter()
-    frozen = FrozenEncoder(config, inputs.model, max(1, len(splits.columns.text)), context.observers)
+    frozen = FrozenEncoder(config, inputs.model, context_of(config, splits), context.observers)
     seconds_to_load = time.perf_counter() - clock
     clock = time.perf_counter()
-    rivals = _baselines(inputs, frozen)
-    probe_rows = min(len(splits.train), PROBE_ROWS)
-    seconds_per_forward = rivals.embed_seconds / max(1, probe_rows)
+    rivals = _rivals(inputs, frozen)
+    seconds_per_forward = frozen.seconds_per_forward
     data = _data_report(inputs, frozen)
-    trials = [_probe_trial(rivals, inputs, frozen, time.perf_counter() - clock)]
+    trials = [_strongest_trial(rivals[-1], inputs, frozen, time.perf_counter() - clock)]
     num_layers = frozen.num_layers
     judging = JUDGING_FORWARDS * seconds_per_forward * len(splits.test) + seconds_to_load
     search = Search(
@@ -127,40 +124,26 @@ def _tune(inputs: Inputs) -> TuneResult:
         context,
         seconds_per_forward,
         inputs.budget_seconds - (time.perf_counter() - inputs.begin) - judging,
+        deciding_metric(config, splits)[0],
     )
     recipes = usable(candidates(num_layers), config, search.given)
     said = time.perf_counter() - inputs.begin + forecast(search, recipes, seconds_to_load) + judging
     context.announce(f"forecast: {said:.0f} s from start to verdict")
     choice = choose_and_train(search, recipes)
     choice.trials[:0] = trials
-    return _judged(inputs, frozen, rivals, data, choice, said)
+    return _judged(inputs, rivals, data, choice, said)
 
 
-@dataclass(slots=True)
-class Rivals:
-    """Fitted baselines."""
-
-    fitted: list[Baseline]
-    embed_seconds: float
-
-
-def _baselines(inputs: Inputs, frozen: FrozenEncoder) -> Rivals:
-    """Fit majority class and probe on the training rows."""
+def _rivals(inputs: Inputs, frozen: FrozenEncoder) -> list[Rival]:
+    """Baselines, fitted on the training rows."""
     splits, seed = inputs.splits, inputs.config.seed
     rows = splits.train
     if len(rows) > PROBE_ROWS:
         picked = np.random.default_rng([seed, 0x9B]).permutation(len(rows))[:PROBE_ROWS]
         rows = [splits.train[row] for row in np.sort(picked).tolist()]
         inputs.context.announce(f"the probe is fitted on {PROBE_ROWS} of {len(splits.train)} training rows")
-    multi_label = splits.columns.kind == "multi_label"
-    begin = time.perf_counter()
-    features = frozen.features(rows)
-    seconds = time.perf_counter() - begin
-    targets = references_of(rows, splits.label_names, multi_label)
-    classes = len(splits.label_names)
-    fitted = [baselines.majority(targets, classes), baselines.probe(features, targets, classes, seed)]
-    inputs.context.announce(f"linear probe: {fitted[1].note}")
-    return Rivals(fitted, seconds)
+    fitted: list[Rival] = frozen.task.rivals(frozen, rows, seed, inputs.context.announce)
+    return fitted
 
 
 def _data_report(inputs: Inputs, frozen: FrozenEncoder) -> DataReport:
@@ -178,29 +161,12 @@ def _data_report(inputs: Inputs, frozen: FrozenEncoder) -> DataReport:
     return report
 
 
-def _decided(scores: Any, inputs: Inputs, baseline: Baseline) -> Any:
-    if inputs.splits.columns.kind == "multi_label":
-        threshold = inputs.config.task.model_dump().get("threshold", 0.5)
-        return (scores >= threshold).astype(np.int64)
-    return scores.argmax(1)
-
-
-def _judge_baseline(
-    inputs: Inputs, frozen: FrozenEncoder, baseline: Baseline, rows: list[Any]
-) -> tuple[Any, EvaluationResult]:
-    scores = baseline.probabilities(frozen.features(rows))
-    decisions = _decided(scores, inputs, baseline)
+def _strongest_trial(rival: Rival, inputs: Inputs, frozen: FrozenEncoder, seconds: float) -> CandidateTrial:
+    """The strongest cheap rival on the validation rows."""
     metric, _ = deciding_metric(inputs.config, inputs.splits)
-    result = judge(scores, decisions, rows, inputs.splits.label_names, metric, inputs.config.evaluation)
-    return decisions, result
-
-
-def _probe_trial(rivals: Rivals, inputs: Inputs, frozen: FrozenEncoder, seconds: float) -> CandidateTrial:
-    _, result = _judge_baseline(inputs, frozen, rivals.fitted[1], inputs.splits.validation)
-    value = result.metrics[result.metric].value
-    return CandidateTrial(
-        recipe="linear probe", validation_metric=value, seconds=seconds, note=f"baseline; {rivals.fitted[1].note}"
-    )
+    rows = inputs.splits.validation
+    value = frozen.task.score(rival.answers(rows), rows, metric)
+    return CandidateTrial(recipe=rival.name, validation_metric=value, seconds=seconds, note=f"baseline; {rival.note}")
 
 
 @dataclass(slots=True)
@@ -213,12 +179,10 @@ class Judged:
     verdict: Verdict
 
 
-def _judged(
-    inputs: Inputs, frozen: FrozenEncoder, rivals: Rivals, data: DataReport, choice: Choice, forecast: float
-) -> TuneResult:
+def _judged(inputs: Inputs, rivals: Sequence[Rival], data: DataReport, choice: Choice, forecast: float) -> TuneResult:
     """The verdict, and everything that led to it."""
     splits, directory = inputs.splits, inputs.context.directory
-    judged = _look_at_test(inputs, frozen, rivals)
+    judged = _look_at_test(inputs, rivals)
     seconds = time.perf_counter() - inputs.begin
     result = TuneResult(
         verdict=judged.verdict.verdict,
@@ -244,30 +208,21 @@ def _judged(
     return result
 
 
-def _look_at_test(inputs: Inputs, frozen: FrozenEncoder, rivals: Rivals) -> Judged:
+def _look_at_test(inputs: Inputs, rivals: Sequence[Rival]) -> Judged:
     """The one look at the test rows: the tuned model and its rivals on the same rows."""
-    config, splits = inputs.config, inputs.splits
+    asked, rows = inputs.config.evaluation, inputs.splits.test
     predictor = Predictor(inputs.context.directory.path)
-    metric, names = predictor.facts.metric, splits.label_names
-    scored = predictor.score(splits.test, counted(inputs.context.observers, "scoring", len(splits.test)))
-    decisions = predictor.decide(scored.probabilities)
-    evaluation = judge(scored.probabilities, decisions, splits.test, names, metric, config.evaluation)
+    task, metric = predictor.task, predictor.facts.metric
+    scored = predictor.score(rows, counted(inputs.context.observers, "scoring", len(rows)))
+    evaluation = task.judge(scored.answers, rows, metric, asked)
     evaluation = evaluation.model_copy(update={"notes": [f"test rows: {note}" for note in scored.notes]})
     for note in evaluation.notes:
         inputs.context.announce(note)
-    judged = {rival.name: _judge_baseline(inputs, frozen, rival, splits.test) for rival in rivals.fitted}
-    strongest = max(judged, key=lambda name: judged[name][1].metrics[metric].value)
-    evidence = compare_predictions(
-        metric,
-        strongest,
-        references_of(splits.test, names, splits.columns.kind == "multi_label"),
-        decisions,
-        judged[strongest][0],
-        len(names),
-        config.evaluation.confidence,
-        config.evaluation.bootstrap_samples,
-    )
-    return Judged(evaluation, {name: result for name, (_, result) in judged.items()}, strongest, verdict(evidence))
+    answers = {rival.name: rival.answers(rows) for rival in rivals}
+    judged = {name: task.judge(theirs, rows, metric, asked) for name, theirs in answers.items()}
+    strongest = max(judged, key=lambda name: goodness(metric, judged[name].metrics[metric].value))
+    evidence = task.compare(metric, strongest, rows, scored.answers, answers[strongest], asked)
+    return Judged(evaluation, judged, strongest, verdict(evidence))
 
 
 def _details(

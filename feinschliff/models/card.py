@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from feinschliff.models.licence import hub_identifier, is_open
+from feinschliff.results.data import Kind
 from feinschliff.results.measures import Difference, Measure
 from feinschliff.store.run_directory import write_bytes
 
@@ -53,12 +54,31 @@ class CardFacts:
     rows: Mapping[str, int] = field(default_factory=dict)
     """Side (train, validation, test, dropped) -> rows."""
     max_length_tokens: int | None = None
-    multi_label: bool = False
+    kind: Kind = "single_label"
+    """What a row's target is."""
+    targets: Sequence[str] = ()
+    """Names of the numbers that are predicted."""
     sentence_pairs: bool = False
+    loading: Sequence[str] = ()
+    """Lines of Python that make the plain ``model`` of ``folder`` the trained one, where its weights alone are not."""
     versions: Mapping[str, str] = field(default_factory=dict)
     limits: Sequence[str] = ()
     """Sentences on what this model cannot do or was not tested for, beyond those every card has."""
     pipeline_tag: str = "text-classification"
+
+
+_VERBS: Mapping[Kind, str] = {
+    "single_label": "classify",
+    "multi_label": "classify",
+    "values": "estimate",
+    "spans": "find",
+}
+_LIMITS: Mapping[Kind, str] = {
+    "single_label": "Every text gets one of the labels above, also a text that fits none.",
+    "multi_label": "A text that fits none of the labels above may get none.",
+    "values": "Every text gets numbers, also a text that they do not fit.",
+    "spans": "What looks like one of the labels above in other kinds of text may be missed, or made up.",
+}
 
 
 def write_card(folder: Path, facts: CardFacts) -> Path:
@@ -146,19 +166,47 @@ def _cell(text: str) -> str:
 
 def _usage(facts: CardFacts) -> str:
     given = '{"text": "first text", "text_pair": "second text"}' if facts.sentence_pairs else '"your text"'
-    arguments = ["truncation=True"]
-    if facts.max_length_tokens:
+    arguments = ["truncation=True"] if facts.kind != "spans" else []
+    if facts.max_length_tokens and facts.kind != "spans":
         arguments.append(f"max_length={facts.max_length_tokens}")
-    if facts.multi_label:
+    if facts.kind == "multi_label":
         arguments += ["top_k=None", 'function_to_apply="sigmoid"']
-    labels = ", ".join(f"`{label}`" for label in facts.labels)
-    choice = "Any number of these labels" if facts.multi_label else "One of these labels"
+    if facts.kind == "values":
+        arguments += ["top_k=None", 'function_to_apply="none"']
     return (
-        "## Use\n\n```python\nfrom transformers import pipeline\n\n"
-        f'classify = pipeline("{facts.pipeline_tag}", model="path/to/this/folder")\n'
-        f"classify({given}, {', '.join(arguments)})\n```\n\n"
-        f"{choice} ({len(facts.labels)}): {labels}."
+        f"## Use\n\n```python\n{_pipeline(facts)}\n"
+        f"{_VERBS[facts.kind]}({', '.join([given, *arguments])})\n```\n\n{_answers(facts)}"
     )
+
+
+def _pipeline(facts: CardFacts) -> str:
+    task, asked = facts.pipeline_tag, ', aggregation_strategy="first"' if facts.kind == "spans" else ""
+    verb = _VERBS[facts.kind]
+    if not facts.loading:
+        return f'from transformers import pipeline\n\n{verb} = pipeline("{task}", model="path/to/this/folder"{asked})'
+    auto = "AutoModelForTokenClassification" if facts.kind == "spans" else "AutoModelForSequenceClassification"
+    lines = (
+        f"from transformers import {auto}, AutoTokenizer, pipeline",
+        "",
+        'folder = "path/to/this/folder"',
+        f"model = {auto}.from_pretrained(folder)",
+        "# Needed: without what lies in folder/adapter the weights give other answers.",
+        *facts.loading,
+        "tokenizer = AutoTokenizer.from_pretrained(folder)",
+        f'{verb} = pipeline("{task}", model=model, tokenizer=tokenizer{asked})',
+    )
+    return "\n".join(lines)
+
+
+def _answers(facts: CardFacts) -> str:
+    """What comes out."""
+    if facts.kind == "spans":
+        return f"Pieces of the text, each with one of: {', '.join(f'`{label}`' for label in facts.labels)}."
+    if facts.kind == "values":
+        return f"A number for each of: {', '.join(f'`{name}`' for name in facts.targets)} (in the units of the data)."
+    labels = ", ".join(f"`{label}`" for label in facts.labels)
+    choice = "Any number of these labels" if facts.kind == "multi_label" else "One of these labels"
+    return f"{choice} ({len(facts.labels)}): {labels}."
 
 
 def _data(facts: CardFacts) -> str:
@@ -189,13 +237,8 @@ def _base(facts: CardFacts) -> str:
 
 
 def _limits(facts: CardFacts) -> str:
-    limits = [
-        "The figures hold for texts like the test rows; on other texts measure again.",
-        "Every text gets one of the labels above, also a text that fits none."
-        if not facts.multi_label
-        else "A text that fits none of the labels above may get none.",
-    ]
-    if facts.max_length_tokens:
+    limits = ["The figures hold for texts like the test rows; on other texts measure again.", _LIMITS[facts.kind]]
+    if facts.max_length_tokens and facts.kind != "spans":
         limits.append(f"Texts longer than {facts.max_length_tokens} tokens are cut; the rest is not read.")
     limits.append("Bias of the base model and of the data was not audited.")
     return "## Limits\n\n" + "\n".join(f"- {limit}" for limit in (*limits, *facts.limits))

@@ -23,6 +23,12 @@ class Family:
     embeddings: str
     layers: str
     positions_start_after_padding: bool
+    attention: str = "attention.self"
+    """In a layer: what calls the attention function."""
+    attention_output: str = "attention.output.dense"
+    """In a layer: the last linear map of the attention part; residual and norm follow."""
+    feed_forward_output: str = "output.dense"
+    """In a layer: the last linear map of the feed-forward part; residual and norm follow."""
 
 
 _BERT = Family("embeddings", "encoder.layer", positions_start_after_padding=False)
@@ -64,7 +70,7 @@ class StagedEncoder(nn.Module):
     def __init__(self, model: Any) -> None:
         super().__init__()
         self.model = model
-        family = family_of(model.config.model_type)
+        self.family = family = family_of(model.config.model_type)
         parent, _, self._layers_name = family.layers.rpartition(".")
         self._layers_parent = parent
         self._embeddings_name = family.embeddings
@@ -87,6 +93,10 @@ class StagedEncoder(nn.Module):
         """Everything below the first block."""
         found: nn.Module = getattr(self.model, self._embeddings_name)
         return found
+
+    def in_layers(self, path: str) -> list[str]:
+        """Names in ``model`` of the module at ``path`` inside each block, lowest first (``path``: see ``Family``)."""
+        return [f"{self.family.layers}.{layer}.{path}" for layer in range(self.num_layers)]
 
     def depth_of(self, name: str) -> int:
         """0 for a parameter of the embeddings, i + 1 for one of block i; ``name`` is relative to this module."""

@@ -38,8 +38,8 @@ def pool(states_Td: Tensor, lengths_B: Tensor, pooling: Pooling, norm_epsilon: f
     return F.layer_norm(normed, first_Bd.shape[1:], eps=norm_epsilon)
 
 
-class Head(nn.Module):
-    """Linear classifier on squashed features: [B, d] to logits [B, C], in fp32."""
+class TokenHead(nn.Module):
+    """Linear classifier on states as they are: [T, d] to logits [T, C], in fp32."""
 
     def __init__(self, width: int, num_classes: int, dropout: float) -> None:
         super().__init__()
@@ -50,8 +50,7 @@ class Head(nn.Module):
 
     def forward(self, features_Bd: Tensor) -> Tensor:
         """Logits."""
-        squashed = torch.tanh(features_Bd.float() * SQUASH) / SQUASH
-        logits: Tensor = self.linear(self.dropout(squashed))
+        logits: Tensor = self.linear(self.dropout(features_Bd.float()))
         return logits
 
     @torch.no_grad()
@@ -72,3 +71,29 @@ class Head(nn.Module):
         if targets.ndim == 2:
             share = (counts / len(targets)).clamp(1e-3, 1 - 1e-3)
             self.linear.bias.copy_(torch.log(share / (1 - share)))
+
+    @torch.no_grad()
+    def start_from_ridge(self, features_Nd: Tensor, targets_NK: Tensor, penalty: float = 1.0) -> None:
+        """Set the weights to the ridge regression of targets on normalised features (Hoerl and Kennard 1970).
+
+        ``penalty`` is on the weights of features of unit length; targets that are not a number are left out.
+        """
+        length = float(features_Nd.float().norm(dim=1).mean())
+        x = features_Nd.double() / length
+        for k in range(targets_NK.shape[1]):
+            known = torch.isfinite(targets_NK[:, k])
+            a, y = x[known], targets_NK[known, k].double()
+            centre, mean = a.mean(0), y.mean()
+            a = a - centre
+            gram = a.T @ a + penalty * torch.eye(a.shape[1], dtype=a.dtype)
+            weight = torch.linalg.solve(gram, a.T @ (y - mean))
+            self.linear.weight[k] = (weight / length).float()
+            self.linear.bias[k] = float(mean - weight @ centre)
+
+
+class Head(TokenHead):
+    """Linear classifier on squashed features: [B, d] to logits [B, C], in fp32."""
+
+    def forward(self, features_Bd: Tensor) -> Tensor:
+        """Logits."""
+        return super().forward(torch.tanh(features_Bd.float() * SQUASH) / SQUASH)

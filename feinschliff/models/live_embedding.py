@@ -44,6 +44,6 @@ class LiveEmbedding(nn.Module):
 
 
 def live_ids(ids: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
-    """The distinct token ids that occur, sorted."""
-    found: npt.NDArray[np.int64] = np.unique(ids).astype(np.int64)
+    """The distinct token ids that occur, sorted; virtual tokens, below zero, have no row in the table."""
+    found: npt.NDArray[np.int64] = np.unique(ids[ids >= 0]).astype(np.int64)
     return found

@@ -1,4 +1,4 @@
-"""Encoder, pooling and head written as transformers' own sequence classifier. Knows no data and no loop.
+"""Encoder, pooling and head written as transformers' own classifiers of sequences or tokens. Knows no data and no loop.
 
 Mean pooling becomes one more post-norm block: query and key zero (uniform attention over the real tokens), value and
 output the identity times the weight of the mean, feed-forward zero, norms plain. The head's tanh layer is the identity,
@@ -8,8 +8,9 @@ scaled so that tanh is as linear as it was in training. No custom code is needed
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from safetensors import safe_open
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from feinschliff.models.heads import MEAN_WEIGHT, SQUASH, Pooling
 
+Problem = Literal["single_label_classification", "multi_label_classification", "regression"]
 _DENSE = {
     "attention.self.query": 0.0,
     "attention.self.key": 0.0,
@@ -31,8 +33,8 @@ def to_native(
     head_weight_Cd: Tensor,
     head_bias_C: Tensor,
     pooling: Pooling,
-    label_names: list[str],
-    multi_label: bool,
+    label_names: Sequence[str],
+    problem: Problem,
 ) -> Any:
     """A ``PreTrainedModel`` for sequence classification with the same scores.
 
@@ -40,12 +42,8 @@ def to_native(
     """
     from transformers import AutoModelForSequenceClassification
 
-    config = copy.deepcopy(encoder_model.config)
-    config._attn_implementation = "sdpa"
-    config.num_labels = len(label_names)
-    config.id2label = dict(enumerate(label_names))
-    config.label2id = {name: index for index, name in enumerate(label_names)}
-    config.problem_type = "multi_label_classification" if multi_label else "single_label_classification"
+    config = _labelled(encoder_model.config, label_names)
+    config.problem_type = problem
     if pooling == "mean":
         config.num_hidden_layers += 1
     with torch.random.fork_rng():
@@ -59,12 +57,66 @@ def to_native(
     return model.eval()
 
 
-def read_head(folder: Path) -> tuple[Tensor, Tensor]:
-    """Weight [C, d] and bias [C] of the linear head of a folder written by :func:`to_native`."""
+def _labelled(config: Any, label_names: Sequence[str]) -> Any:
+    config = copy.deepcopy(config)
+    config._attn_implementation = "sdpa"
+    config.num_labels = len(label_names)
+    config.id2label = dict(enumerate(label_names))
+    config.label2id = {name: index for index, name in enumerate(label_names)}
+    return config
+
+
+def save_sequence_classifier(
+    network: Any, weights: Mapping[str, Tensor], label_names: Sequence[str], problem: Problem, folder: Path
+) -> None:
+    """Write a network with ``body``, ``head`` and ``pooling``; ``weights`` are all of it in fp32, by its names."""
+    model = to_native(
+        network.body.model,
+        _of_body(weights),
+        weights["head.linear.weight"],
+        weights["head.linear.bias"],
+        network.pooling,
+        label_names,
+        problem,
+    )
+    model.save_pretrained(folder, safe_serialization=True)
+
+
+def save_token_classifier(
+    network: Any, weights: Mapping[str, Tensor], label_names: Sequence[str], folder: Path
+) -> None:
+    """Write a network with ``body`` and a linear ``head`` on its states as transformers' own token classifier."""
+    from transformers import AutoModelForTokenClassification
+
+    with torch.random.fork_rng():
+        model = AutoModelForTokenClassification.from_config(_labelled(network.body.model.config, label_names))
+    state = {f"{model.base_model_prefix}.{name}": value for name, value in _of_body(weights).items()}
+    state |= {f"classifier.{part}": weights[f"head.linear.{part}"].detach().float() for part in ("weight", "bias")}
+    model.load_state_dict(state)
+    model.eval().save_pretrained(folder, safe_serialization=True)
+
+
+def _of_body(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    start = "body.model."
+    return {name.removeprefix(start): value for name, value in weights.items() if name.startswith(start)}
+
+
+def read_head(folder: Path, squashed: bool = True) -> tuple[Tensor, Tensor]:
+    """Weight [C, d] and bias [C] of the linear head of a folder that was written here.
+
+    ``squashed``: as sequence classifiers have it, behind a tanh.
+    """
     with safe_open(folder / "model.safetensors", framework="pt") as file:
         names = set(file.keys())
         out = "classifier" if "classifier.weight" in names else "classifier.out_proj"
-        return file.get_tensor(f"{out}.weight") * SQUASH, file.get_tensor(f"{out}.bias")
+        scale = SQUASH if squashed else 1.0
+        return file.get_tensor(f"{out}.weight") * scale, file.get_tensor(f"{out}.bias")
+
+
+def classifier_state(encoder_config: Any, head_weight_Cd: Tensor, head_bias_C: Tensor) -> dict[str, Tensor]:
+    """The weights of the module ``classifier`` of :func:`to_native`, by its names there."""
+    state = _head(encoder_config, "", head_weight_Cd, head_bias_C)
+    return {name: value for name, value in state.items() if name.startswith("classifier.")}
 
 
 def _pooling_block(config: Any, name: str) -> dict[str, Tensor]:

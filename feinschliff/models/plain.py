@@ -1,31 +1,49 @@
-"""A model folder run by transformers alone, as any user of it would. Knows nothing of how it was made."""
+"""A written model folder in plain transformers, as any user of it would. Knows nothing of how it was made."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from feinschliff.models.load import load_tokenizer
 
+Complete = Callable[[Any], Any]
+"""Puts what was trained beside the weights into a plain model."""
+
 
 @torch.inference_mode()
-def plain_probabilities(
-    folder: Path, texts: Sequence[tuple[str, ...]], multi_label: bool, batch_rows: int = 8
-) -> npt.NDArray[np.float32]:
-    """Probabilities [N, C] of ``AutoModelForSequenceClassification`` on padded batches."""
+def plain_logits(
+    folder: Path, texts: Sequence[tuple[str, ...]], complete: Complete = lambda model: model, batch_rows: int = 8
+) -> Tensor:
+    """Logits [N, C] of ``AutoModelForSequenceClassification``, made whole by ``complete``, on padded batches."""
     from transformers import AutoModelForSequenceClassification
 
-    tokenizer = load_tokenizer(folder)
-    model = AutoModelForSequenceClassification.from_pretrained(folder, local_files_only=True, use_safetensors=True)
-    model.eval()
+    model, tokenizer = _loaded(AutoModelForSequenceClassification, folder, complete)
     parts = []
     for begin in range(0, len(texts), batch_rows):
         columns = [list(column) for column in zip(*texts[begin : begin + batch_rows], strict=True)]
         encoded = tokenizer(*columns, padding=True, truncation=True, return_tensors="pt")
-        logits = model(**encoded).logits.float()
-        parts.append((torch.sigmoid(logits) if multi_label else torch.softmax(logits, -1)).numpy())
-    return np.concatenate(parts)
+        parts.append(model(**encoded).logits.float())
+    return torch.cat(parts)
+
+
+@torch.inference_mode()
+def plain_token_logits(folder: Path, texts: Sequence[str], complete: Complete = lambda model: model) -> list[Tensor]:
+    """Logits [tokens, C] of ``AutoModelForTokenClassification`` for each text, special tokens included."""
+    from transformers import AutoModelForTokenClassification
+
+    model, tokenizer = _loaded(AutoModelForTokenClassification, folder, complete)
+    found = []
+    for text in texts:
+        encoded = tokenizer(text, truncation=True, return_tensors="pt")
+        found.append(model(**encoded).logits[0, -encoded["input_ids"].shape[1] :].float())  # behind virtual tokens
+    return found
+
+
+def _loaded(kind: Any, folder: Path, complete: Complete) -> tuple[Any, Any]:
+    model = kind.from_pretrained(folder, local_files_only=True, use_safetensors=True)
+    return complete(model.eval()), load_tokenizer(folder)

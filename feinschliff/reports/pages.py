@@ -164,7 +164,7 @@ def _breakable(text: str) -> Markup:
 _FILTERS: dict[str, Any] = {
     "value": lambda value, metric: formats.format_value(metric, value),
     "difference": lambda value, metric: formats.format_difference(metric, value),
-    "bound": lambda value, metric: formats.format_bound(metric, value),
+    "interval": lambda d, metric: formats.format_interval(metric, d.value, d.low, d.high),
     "metric_name": formats.format_metric_name,
     "candidate": formats.format_candidate,
     "p_value": formats.format_p,

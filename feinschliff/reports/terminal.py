@@ -14,13 +14,14 @@ from feinschliff import settings
 from feinschliff.reports.views import TUNED, heading, lead
 from feinschliff.results.comparison import TuneResult, VerdictWord
 from feinschliff.results.formats import (
-    format_bound,
     format_candidate,
     format_difference,
     format_duration,
+    format_interval,
     format_metric_name,
     format_p,
     format_value,
+    goodness,
     shorten,
 )
 
@@ -52,7 +53,7 @@ def _table(result: TuneResult) -> list[str]:
     metric = result.metric
     coverage = f"{100 * result.details.evaluation.confidence:.10g}% interval"
     measures = {TUNED: result.test[metric]} | {n: m[metric] for n, m in result.baselines.items() if metric in m}
-    strongest_first = sorted(measures.items(), key=lambda item: (item[0] != TUNED, -item[1].value))
+    strongest_first = sorted(measures.items(), key=lambda item: (item[0] != TUNED, -goodness(metric, item[1].value)))
     lines = [f"  {shorten(format_metric_name(metric), 28):<30}{'value':>12}   {coverage}"]
     for name, m in strongest_first[: _MAX_BASELINES + 1]:
         interval = f"{format_value(metric, m.low)} to {format_value(metric, m.high)}"
@@ -61,7 +62,7 @@ def _table(result: TuneResult) -> list[str]:
     if left_out > 0:
         lines.append(f"  and {left_out} weaker {'baseline' if left_out == 1 else 'baselines'}, see the report")
     d = result.difference
-    interval = f"{format_bound(metric, d.low)} to {format_bound(metric, d.high)}, {format_p(d.p)}"
+    interval = f"{format_interval(metric, d.value, d.low, d.high)}, {format_p(d.p)}"
     return [*lines, f"  {'difference':<30}{format_difference(metric, d.value):>12}   {interval}"]
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from feinschliff.results.comparison import TuneResult, Verdict, VerdictWord
 from feinschliff.results.data import DataReport
 from feinschliff.results.evaluation import ClassResult, EvaluationResult
-from feinschliff.results.formats import format_candidate
+from feinschliff.results.formats import format_candidate, goodness
 from feinschliff.results.measures import Measure
 from feinschliff.results.training import RateSearch, TrainingResult
 
@@ -111,7 +111,7 @@ def comparison(result: TuneResult) -> ComparisonScale:
     low, high = low - room, high + room
     rows = [
         CandidateRow(name, measure, name == TUNED, _on_scale(measure, low, high))
-        for name, measure in sorted(candidates.items(), key=lambda item: -item[1].value)
+        for name, measure in sorted(candidates.items(), key=lambda item: -goodness(metric, item[1].value))
     ]
     return ComparisonScale(rows, low, high)
 

@@ -23,6 +23,7 @@ from feinschliff.results.intervals import (
     proportion_interval,
 )
 from feinschliff.results.measures import Measure
+from feinschliff.results.resampling import divided
 
 IntArray = NDArray[np.integer[Any]]
 FloatArray = NDArray[np.float64]
@@ -138,7 +139,7 @@ def per_class(
         support, given = (np.bincount(a, minlength=len(labels)) for a in (references, predictions))
     else:
         hits, support, given = (a.sum(axis=0) for a in (references & predictions, references, predictions))
-    f1 = _divided(2.0 * hits, support + given)
+    f1 = divided(2.0 * hits, support + given)
     return [
         ClassResult(
             label=label,
@@ -156,8 +157,8 @@ def _single_label(hits: NDArray[Any], support: NDArray[Any], given: NDArray[Any]
     """Metrics ``[S]`` from hits, rows and predictions of each class, all ``[S, C]``."""
     rows = support.sum(axis=1).astype(np.float64)
     right = hits.sum(axis=1).astype(np.float64)
-    f1 = _divided(2.0 * hits, support + given)
-    recall = _divided(hits, support)
+    f1 = divided(2.0 * hits, support + given)
+    recall = divided(hits, support)
     by_chance = (support * given).sum(axis=1)
     spread = np.sqrt(
         (rows**2 - np.square(support, dtype=np.float64).sum(axis=1))
@@ -168,18 +169,18 @@ def _single_label(hits: NDArray[Any], support: NDArray[Any], given: NDArray[Any]
         "macro_f1": f1.sum(axis=1) / ((support + given) > 0).sum(axis=1),
         "weighted_f1": (f1 * support).sum(axis=1) / rows,
         "balanced_accuracy": recall.sum(axis=1) / (support > 0).sum(axis=1),
-        "mcc": _divided(right * rows - by_chance, spread),
+        "mcc": divided(right * rows - by_chance, spread),
     }
 
 
 def _multi_label(hits: NDArray[Any], support: NDArray[Any], given: NDArray[Any], rows: int) -> dict[str, FloatArray]:
     """Metrics ``[S]`` from margins ``[S, C]``; a label nobody has and nobody predicted does not count."""
-    f1 = _divided(2.0 * hits, support + given)
+    f1 = divided(2.0 * hits, support + given)
     wrong = (support + given - 2 * hits).sum(axis=1)
     occurring = ((support + given) > 0).sum(axis=1)
     return {
-        "micro_f1": _divided(2.0 * hits.sum(axis=1), (support + given).sum(axis=1)),
-        "macro_f1": _divided(f1.sum(axis=1), occurring),
+        "micro_f1": divided(2.0 * hits.sum(axis=1), (support + given).sum(axis=1)),
+        "macro_f1": divided(f1.sum(axis=1), occurring),
         "hamming_loss": wrong / (rows * hits.shape[1]),
     }
 
@@ -227,13 +228,6 @@ def _one_hot(classes: IntArray, num_classes: int, where: BoolArray | None = None
     """Sparse ``[K, C]``: one where the pair belongs to the class (and ``where`` holds)."""
     ones = np.ones(len(classes)) if where is None else where.astype(np.float64)
     return sparse.csr_array((ones, (np.arange(len(classes)), classes)), shape=(len(classes), num_classes))
-
-
-def _divided(above: NDArray[Any], below: NDArray[Any]) -> FloatArray:
-    """``above / below``, zero where ``below`` is zero."""
-    result = np.zeros(np.shape(above), dtype=np.float64)
-    np.divide(above, below, out=result, where=np.asarray(below) != 0)
-    return result
 
 
 def _check(references: NDArray[Any], predictions: NDArray[Any]) -> None:

@@ -20,7 +20,7 @@ class Verdict(Result):
     verdict: VerdictWord
     metric: str
     difference: Difference
-    """Tuned minus the strongest baseline, paired on the same test rows."""
+    """Tuned minus the strongest baseline, paired on the same test rows; positive: tuned is better."""
     baseline: str
     """Name of the strongest baseline."""
     test_rows: int

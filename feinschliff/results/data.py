@@ -53,6 +53,18 @@ class LengthSummary(Result):
     """Limit in tokens -> share of rows that it would cut."""
 
 
+Kind = Literal["single_label", "multi_label", "values", "spans"]
+Scheme = Literal["IO", "IOB1", "IOB2", "BIOES", "BILOU", "BMES"]
+
+
+class TagsFound(Result):
+    """How a column of tags is to be read."""
+
+    scheme: Scheme
+    names: list[str] = Field(default_factory=list)
+    """What tags that are numbers mean, in their order."""
+
+
 class ColumnsFound(Result):
     """Which columns were taken for what, and why."""
 
@@ -61,7 +73,12 @@ class ColumnsFound(Result):
     group: str | None = None
     time: str | None = None
     label_separator: str | None = None
-    kind: Literal["single_label", "multi_label"] = "single_label"
+    kind: Kind = "single_label"
+    """What a row's target is: one label, several, numbers, or labelled spans of the text."""
+    values: list[str] = Field(default_factory=list)
+    """The columns of the numbers to be predicted."""
+    tags: TagsFound | None = None
+    """Spans that are given as a tag for each token; None: by characters."""
     announcements: list[str] = Field(default_factory=list)
     """Sentences: `label column "category": name and 77 values` ..."""
 

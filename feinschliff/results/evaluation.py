@@ -1,4 +1,4 @@
-"""What an evaluation found: metrics with intervals, per class, calibration, worst rows. Knows no model."""
+"""What an evaluation found: metrics with intervals, per class or target, calibration, worst rows. Knows no model."""
 
 from __future__ import annotations
 
@@ -41,12 +41,30 @@ class Calibration(Result):
 
 
 class WrongRow(Result):
-    """A confidently wrong row."""
+    """A row that is confidently wrong, or (numbers) far off."""
 
     row: RowRef
     reference: str
     prediction: str
-    confidence: float
+    confidence: float | None = None
+    """Probability of what was predicted; None where predictions are no probabilities."""
+    error: float | None = None
+    """Numbers: the absolute error, in units of the target; of several targets, in standard deviations."""
+
+
+MAX_POINTS = 500
+"""Rows of a target that a scatter plot shows."""
+
+
+class TargetResult(Result):
+    """One target of a regression."""
+
+    name: str
+    rows: int
+    """Rows that have the target."""
+    metrics: dict[str, Measure]
+    points: list[tuple[float, float]] = Field(default_factory=list)
+    """(reference, prediction) of at most :data:`MAX_POINTS` rows, drawn at random."""
 
 
 class EvaluationResult(Result):
@@ -62,6 +80,9 @@ class EvaluationResult(Result):
     confusion: list[list[int]] | None = None
     """[reference][prediction] counts in the order of `labels`; None for several labels a row."""
     classes: list[ClassResult] = Field(default_factory=list)
+    """Per class; for entities per type (support and predicted are then entities)."""
+    targets: list[TargetResult] = Field(default_factory=list)
+    """Per target of a regression."""
     calibration: Calibration | None = None
     worst: list[WrongRow] = Field(default_factory=list)
     rows_per_second: float | None = None

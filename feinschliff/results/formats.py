@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+
+LESS_IS_BETTER = frozenset({"rmse", "mae", "hamming_loss", "loss"})
+"""Metrics of which less is better. Differences are turned round for them, so that positive always means better."""
 _METRIC_NAMES = {
     "macro_f1": "macro F1",
     "micro_f1": "micro F1",
@@ -10,13 +14,42 @@ _METRIC_NAMES = {
     "mcc": "Matthews correlation",
     "subset_accuracy": "all labels right",
     "hamming_loss": "Hamming loss",
+    "pearson": "Pearson correlation",
+    "spearman": "Spearman correlation",
+    "r2": "R²",
+    "rmse": "RMSE",
+    "mae": "mean absolute error",
+    "entity_f1": "entity F1",
+    "answer_f1": "answer F1",
+    "exact_match_has_answer": "exact match, questions with an answer",
+    "answer_f1_has_answer": "answer F1, questions with an answer",
+    "no_answer_accuracy": "right that there is no answer",
+    "mrr": "MRR",
+    "bleu": "BLEU",
+    "chrf": "chrF",
+    "rouge_1": "ROUGE-1",
+    "rouge_2": "ROUGE-2",
+    "rouge_l": "ROUGE-L",
 }
-_PLAIN_NUMBERS = {"mcc", "loss"}
+_CUTOFF_NAMES = {"recall": "recall", "ndcg": "nDCG"}
+_PLAIN_NUMBERS = {"mcc", "loss", "pearson", "spearman", "r2", "mrr"}
+_SCORES_OF_100 = {"bleu", "chrf", "rouge_1", "rouge_2", "rouge_l"}
+"""Kept as fractions like every metric, but written as their fields write them: BLEU 32.4."""
+_IN_UNITS = {"rmse", "mae"}
+"""In units of what is predicted, of any size."""
 
 
 def format_metric_name(metric: str) -> str:
-    """``macro_f1`` becomes ``macro F1``; an unknown name loses its underscores."""
+    """``macro_f1`` becomes ``macro F1``, ``ndcg_at_10`` ``nDCG@10``; an unknown name loses its underscores."""
+    kind, at, cutoff = metric.partition("_at_")
+    if at and kind in _CUTOFF_NAMES and cutoff.isdecimal():
+        return f"{_CUTOFF_NAMES[kind]}@{cutoff}"
     return _METRIC_NAMES.get(metric, metric.replace("_", " "))
+
+
+def goodness(metric: str, value: float) -> float:
+    """A number of which more is better, whatever the metric."""
+    return -value if metric in LESS_IS_BETTER else value
 
 
 def format_candidate(name: str) -> str:
@@ -24,26 +57,44 @@ def format_candidate(name: str) -> str:
     return name.replace("_", " ")
 
 
+def is_in_units(metric: str) -> bool:
+    """Whether a metric is in units of what is predicted, so that no size of it is large or small in itself."""
+    return metric in _IN_UNITS
+
+
 def is_percentage(metric: str) -> bool:
     """Whether a metric is a share of something, written in percent."""
-    return metric not in _PLAIN_NUMBERS
+    return metric not in _PLAIN_NUMBERS | _SCORES_OF_100 | _IN_UNITS and not metric.startswith("ndcg_at_")
 
 
 def format_value(metric: str, value: float) -> str:
-    """A metric for people: a percentage, or (correlations, losses) a plain number."""
+    """A metric for people: a percentage, a plain number (correlations, losses), or in units of the target."""
+    if metric in _IN_UNITS:
+        return _significant(value, 4)
+    if metric in _SCORES_OF_100:
+        return f"{100 * value:.1f}"
     return f"{100 * value:.1f}%" if is_percentage(metric) else f"{value:.3f}"
 
 
 def format_difference(metric: str, value: float) -> str:
-    """A difference of two values: signed percentage points, or a plain signed number."""
-    scale, digits, unit = (100, 1, " points") if is_percentage(metric) else (1, 3, "")
-    return f"{_rounded(scale * value, digits, '+')}{unit}"
+    """A difference of two values, positive for better: signed points or a plain signed number; ``0.043 less``, or
+    ``more``, where less is better."""
+    unit = " points" if is_percentage(metric) or metric in _SCORES_OF_100 else ""
+    if metric in LESS_IS_BETTER:
+        return f"{_scaled(metric, abs(value))}{unit} {'less' if value >= 0 else 'more'}"
+    return f"{_scaled(metric, value, '+')}{unit}"
 
 
 def format_bound(metric: str, value: float) -> str:
-    """A bound of a difference's interval, in percentage points or as a plain number, without a unit."""
-    scale, digits = (100, 1) if is_percentage(metric) else (1, 3)
-    return _rounded(scale * value, digits)
+    """A bound of a difference's interval, in points or as a plain number, without a unit."""
+    return _scaled(metric, value)
+
+
+def format_interval(metric: str, value: float, low: float, high: float) -> str:
+    """The interval of the difference ``value``: ``0.4 to 2.0``. Beside ``0.012 more`` it too counts what is more."""
+    if metric in LESS_IS_BETTER and value < 0:
+        low, high = -high, -low
+    return f"{_scaled(metric, low)} to {_scaled(metric, high)}"
 
 
 def format_p(p: float) -> str:
@@ -78,6 +129,24 @@ def shorten(text: str, max_characters: int) -> str:
     if len(line) > max_characters or len(text) > len(start):
         return line[: max_characters - 1].rstrip() + "…"
     return line
+
+
+def _scaled(metric: str, value: float, sign: str = "-") -> str:
+    """In points, as a plain number, or with three digits where nothing is known about its size."""
+    if metric in _IN_UNITS:
+        return _significant(value, 3)
+    points = is_percentage(metric) or metric in _SCORES_OF_100
+    return _rounded(100 * value, 1, sign) if points else _rounded(value, 3, sign)
+
+
+def _significant(value: float, digits: int) -> str:
+    """``0.0412``, ``12.3``, ``1,235``; very small and very large numbers with an exponent."""
+    if value == 0:
+        return "0"
+    size = math.floor(math.log10(abs(value)))
+    if not -5 < size < 9:
+        return f"{value:.{digits}g}"
+    return f"{value:,.{max(0, digits - 1 - size)}f}"
 
 
 def _rounded(value: float, digits: int, sign: str = "-") -> str:

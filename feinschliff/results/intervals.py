@@ -135,10 +135,14 @@ def paired_bootstrap(
             for i in _resamples(rows, samples, seed, strata)
         ]
     )
+    return difference_of_draws(statistic(references, ours) - statistic(references, theirs), draws, confidence)
+
+
+def difference_of_draws(value: float, draws: NDArray[np.float64], confidence: float = 0.95) -> Difference:
+    """A difference with the interval and p of its paired bootstrap draws ``[samples]``."""
     low, high = percentile_bounds(draws, confidence)
     tail = min(int(np.sum(draws <= 0)), int(np.sum(draws >= 0)))
-    value = statistic(references, ours) - statistic(references, theirs)
-    return Difference(value=float(value), low=low, high=high, p=min(1.0, 2 * (tail + 1) / (samples + 1)))
+    return Difference(value=float(value), low=low, high=high, p=min(1.0, 2 * (tail + 1) / (len(draws) + 1)))
 
 
 def rows_needed(

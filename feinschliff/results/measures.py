@@ -20,7 +20,10 @@ class Measure(Result):
 
 
 class Difference(Result):
-    """Ours minus the baseline's, on the same rows (paired), with interval and two-sided p-value."""
+    """Ours minus the baseline's, on the same rows (paired), with interval and two-sided p-value.
+
+    Positive is better: turned round for metrics of which less is better.
+    """
 
     value: float
     low: float

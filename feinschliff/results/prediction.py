@@ -2,19 +2,37 @@
 
 from __future__ import annotations
 
+from pydantic import Field
+
 from feinschliff.results.measures import Result
+
+
+class PredictedSpan(Result):
+    """A labelled piece of a text."""
+
+    start: int
+    end: int
+    """Characters of the text, from `start` up to, not including, `end`."""
+    label: str
+    text: str
+    score: float
+    """Mean probability of its words' tags."""
 
 
 class PredictionResult(Result):
     """The answer for one text or pair."""
 
     text: str
-    labels: list[str]
+    labels: list[str] = Field(default_factory=list)
     """The label given; several, or none, where rows carry several labels."""
-    score: float
+    score: float | None = None
     """Probability of the (most probable) label given."""
-    scores: dict[str, float]
+    scores: dict[str, float] = Field(default_factory=dict)
     """The most probable labels with their probabilities."""
+    values: dict[str, float] = Field(default_factory=dict)
+    """Numbers predicted, in their units."""
+    spans: list[PredictedSpan] | None = None
+    """Pieces found in the text, where that is what is predicted."""
     file: str
     line: int
 
@@ -28,3 +46,5 @@ class ExportResult(Result):
     largest_difference: float
     """Between the run's probabilities and those of the written folder in plain transformers, on probe rows."""
     probe_rows: int
+    loading: tuple[str, ...] = ()
+    """Lines of Python that complete the plain model, where its weights do not hold all that was trained."""

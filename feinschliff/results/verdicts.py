@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,12 +12,14 @@ from numpy.typing import NDArray
 from feinschliff.results.classification import metric_function
 from feinschliff.results.comparison import Verdict, VerdictWord
 from feinschliff.results.formats import (
-    format_bound,
+    LESS_IS_BETTER,
     format_candidate,
     format_difference,
+    format_interval,
     format_metric_name,
     format_p,
     format_value,
+    is_in_units,
 )
 from feinschliff.results.intervals import (
     paired_bootstrap,
@@ -26,14 +29,16 @@ from feinschliff.results.intervals import (
     rows_needed_from_interval,
 )
 from feinschliff.results.measures import Difference
+from feinschliff.results.resampling import Figure, MeanOfUnits, paired_figures, value_of
 
 SMALLEST_GAIN = 0.01
-"""One percentage point: the smallest gain for which replacing a simple baseline is worth the trouble."""
+"""One percentage point (of a correlation 0.01): the smallest gain for which replacing a simple baseline is worth the
+trouble. See :func:`smallest_gain`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What a verdict rests on: two candidates on the same test rows. Values are fractions."""
+    """What a verdict rests on: two candidates on the same test rows. Values are fractions, or in the target's units."""
 
     metric: str
     tuned: float
@@ -41,9 +46,10 @@ class Evidence:
     """Name of the strongest baseline, as it stands in the sentence: ``linear probe``."""
     baseline_value: float
     difference: Difference
+    """Positive: tuned is better, also where less of the metric is better."""
     test_rows: int
     rows_needed: int | None
-    """To see the observed difference, at least :data:`SMALLEST_GAIN`, at 80% power; None: unknown."""
+    """To see the observed difference, at least :func:`smallest_gain`, at 80% power; None: unknown."""
     method: str
     confidence: float = 0.95
 
@@ -65,33 +71,47 @@ def compare_predictions(
         references, ours, theirs: ``[N]`` class numbers, or ``[N, C]`` bool for several labels a row.
         samples: resamples of the bootstrap (seeded; the same input gives the same answer).
     """
-    statistic = metric_function(metric, num_classes)
     if metric in ("accuracy", "subset_accuracy"):
-        ours_right, theirs_right = _right(references, ours), _right(references, theirs)
-        difference = paired_difference_of_proportions(ours_right, theirs_right, confidence)
-        size = max(abs(difference.value), SMALLEST_GAIN)
-        discordant = max(float(np.mean(ours_right != theirs_right)), size)
-        needed = rows_needed((discordant + size) / 2, (discordant - size) / 2, confidence)
-        method = "McNemar's test (mid-p), interval by Newcombe's method 10"
-    else:
-        strata = rare_strata(references) if references.ndim == 1 else None
-        difference = paired_bootstrap(
-            statistic, references, ours, theirs, samples=samples, confidence=confidence, strata=strata
-        )
-        sized = difference.model_copy(update={"value": max(abs(difference.value), SMALLEST_GAIN)})
-        needed = rows_needed_from_interval(sized, len(references), confidence)
-        method = f"paired bootstrap, {samples:,} resamples"
-    return Evidence(
-        metric=metric,
-        tuned=statistic(references, ours),
-        baseline=baseline,
-        baseline_value=statistic(references, theirs),
-        difference=difference,
-        test_rows=len(references),
-        rows_needed=needed,
-        method=method,
-        confidence=confidence,
+        return _compare_shares(metric, baseline, _right(references, ours), _right(references, theirs), confidence)
+    statistic = metric_function(metric, num_classes)
+    strata = rare_strata(references) if references.ndim == 1 else None
+    difference = paired_bootstrap(
+        statistic, references, ours, theirs, samples=samples, confidence=confidence, strata=strata
     )
+    values = statistic(references, ours), statistic(references, theirs)
+    return _from_bootstrap(metric, baseline, values, difference, (len(references), samples, confidence))
+
+
+def compare(
+    metric: str, baseline: str, ours: Figure, theirs: Figure, confidence: float = 0.95, samples: int = 2000
+) -> Evidence:
+    """The paired comparison of any two candidates over the same units, as each metrics module makes their figures.
+
+    McNemar where both are shares of right units, else the paired bootstrap.
+
+    Args:
+        metric: what the figures are; where less of it is better, the difference is turned round.
+        ours, theirs: the metric of either candidate, over the same rows (sentences, queries) in the same order.
+
+    Raises:
+        ValueError: no units, or different numbers of them.
+    """
+    less = metric in LESS_IS_BETTER
+    shares = [figure.units == 1.0 for figure in (ours, theirs) if isinstance(figure, MeanOfUnits) and figure.is_share]
+    if len(shares) == 2 and not less:
+        return _compare_shares(metric, baseline, shares[0], shares[1], confidence)
+    better, other = (theirs, ours) if less else (ours, theirs)
+    difference = paired_figures(better, other, samples, confidence)
+    values = value_of(ours), value_of(theirs)
+    return _from_bootstrap(metric, baseline, values, difference, (ours.num_units, samples, confidence))
+
+
+def smallest_gain(metric: str, baseline_value: float) -> float:
+    """The smallest gain worth having: :data:`SMALLEST_GAIN`; of an error in units of the target, one percent of the
+    baseline's."""
+    if not is_in_units(metric):
+        return SMALLEST_GAIN
+    return max(SMALLEST_GAIN * abs(baseline_value), sys.float_info.min)
 
 
 def decide(difference: Difference, confidence: float = 0.95, smallest_gain: float = SMALLEST_GAIN) -> VerdictWord:
@@ -111,7 +131,8 @@ def decide(difference: Difference, confidence: float = 0.95, smallest_gain: floa
 
 def verdict(evidence: Evidence) -> Verdict:
     """The word, the figures and one plain sentence."""
-    word = decide(evidence.difference, evidence.confidence)
+    gain = smallest_gain(evidence.metric, evidence.baseline_value)
+    word = decide(evidence.difference, evidence.confidence, gain)
     return Verdict(
         verdict=word,
         metric=evidence.metric,
@@ -121,6 +142,45 @@ def verdict(evidence: Evidence) -> Verdict:
         rows_needed=evidence.rows_needed if word == "undecided" else None,
         method=evidence.method,
         sentence=_sentence(word, evidence),
+    )
+
+
+def _compare_shares(
+    metric: str, baseline: str, ours_right: NDArray[np.bool_], theirs_right: NDArray[np.bool_], confidence: float
+) -> Evidence:
+    difference = paired_difference_of_proportions(ours_right, theirs_right, confidence)
+    size = max(abs(difference.value), SMALLEST_GAIN)
+    discordant = max(float(np.mean(ours_right != theirs_right)), size)
+    return Evidence(
+        metric=metric,
+        tuned=float(np.mean(ours_right)),
+        baseline=baseline,
+        baseline_value=float(np.mean(theirs_right)),
+        difference=difference,
+        test_rows=len(ours_right),
+        rows_needed=rows_needed((discordant + size) / 2, (discordant - size) / 2, confidence),
+        method="McNemar's test (mid-p), interval by Newcombe's method 10",
+        confidence=confidence,
+    )
+
+
+def _from_bootstrap(
+    metric: str, baseline: str, values: tuple[float, float], difference: Difference, drawn: tuple[int, int, float]
+) -> Evidence:
+    """``values``: ours and theirs. ``drawn``: rows, resamples and confidence."""
+    rows, samples, confidence = drawn
+    size = max(abs(difference.value), smallest_gain(metric, values[1]))
+    sized = difference.model_copy(update={"value": size})
+    return Evidence(
+        metric=metric,
+        tuned=values[0],
+        baseline=baseline,
+        baseline_value=values[1],
+        difference=difference,
+        test_rows=rows,
+        rows_needed=rows_needed_from_interval(sized, rows, confidence),
+        method=f"paired bootstrap, {samples:,} resamples",
+        confidence=confidence,
     )
 
 
@@ -148,9 +208,10 @@ def _sentence(word: VerdictWord, evidence: Evidence) -> str:
 
 def _difference(evidence: Evidence) -> str:
     metric, difference = evidence.metric, evidence.difference
+    interval = format_interval(metric, difference.value, difference.low, difference.high)
     return (
-        f"{format_difference(metric, difference.value)}, {100 * evidence.confidence:.10g}% interval "
-        f"{format_bound(metric, difference.low)} to {format_bound(metric, difference.high)}, {format_p(difference.p)}"
+        f"{format_difference(metric, difference.value)}, {100 * evidence.confidence:.10g}% interval {interval}, "
+        f"{format_p(difference.p)}"
     )
 
 
@@ -159,8 +220,10 @@ def _more_rows(evidence: Evidence) -> str:
         return ""
     size = 10 ** max(0, len(str(evidence.rows_needed)) - 2)
     about = -(-evidence.rows_needed // size) * size
-    small = abs(evidence.difference.value) < SMALLEST_GAIN
+    small = abs(evidence.difference.value) < smallest_gain(evidence.metric, evidence.baseline_value)
     gain = format_difference(evidence.metric, SMALLEST_GAIN).lstrip("+").replace("1.0 points", "one point")
+    if is_in_units(evidence.metric):
+        gain = "one percent"
     return (
         f"; about {about:,} rows would be needed to see {f'a gain of {gain}' if small else 'a difference of this size'}"
     )

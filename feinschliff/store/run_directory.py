@@ -32,6 +32,7 @@ class RunDirectory:
         self.checkpoints = self.path / "checkpoints"
         self.trials = self.path / "trials"
         self.model = self.path / "model"
+        self.adapter = self.path / "adapter"
         self.training = self.path / "training.json"
         self.evaluation = self.path / "evaluation.json"
         self.evaluations = self.path / "evaluations"

@@ -6,131 +6,59 @@ per label, unsmoothed. Both are sums; the loop divides.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from feinschliff.config.model import ModelConfig
+from feinschliff.config.evaluation import EvaluationConfig
 from feinschliff.data.examples import Example
-from feinschliff.engine import attention
-from feinschliff.engine.batching import Batch, TokenTable, group_by_length
+from feinschliff.engine.batching import Batch, Ints
+from feinschliff.engine.calibration import fit_temperature
 from feinschliff.engine.contracts import LossOutput
-from feinschliff.errors import ModelError
-from feinschliff.models.heads import Head
-from feinschliff.models.load import LoadedEncoder, load_encoder
-from feinschliff.models.native import read_head, to_native
-from feinschliff.results.classification import metric_function
-from feinschliff.tasks._sequence_network import SequenceNetwork
-from feinschliff.tasks._task import EncodedSet, Floats, TaskContext
-
-if TYPE_CHECKING:
-    from feinschliff.tasks.text_classification import TextClassificationConfig
-
-TOKENIZE_ROWS = 2048
-"""Texts tokenized at once; bounds memory."""
-PACKING_TOLERANCE = 1e-3
+from feinschliff.engine.scoring import mean_loss
+from feinschliff.models.native import Problem, save_sequence_classifier
+from feinschliff.models.plain import Complete, plain_logits
+from feinschliff.results.classification import DECIDING_METRICS, metric_function
+from feinschliff.results.evaluation import EvaluationResult
+from feinschliff.results.prediction import PredictionResult
+from feinschliff.results.verdicts import Evidence, compare_predictions
+from feinschliff.tasks import _classified
+from feinschliff.tasks._classified import Classified, references_of
+from feinschliff.tasks._pooled_text import PooledTextTask, row_targets
+from feinschliff.tasks._rivals import Baseline, majority, probe
+from feinschliff.tasks._task import EncodedSet, Floats, Frozen, Rival
 
 
-class TextClassification:
+class TextClassification(PooledTextTask):
     """Keeps :class:`feinschliff.tasks._task.Task`."""
 
-    def __init__(self, config: TextClassificationConfig, context: TaskContext) -> None:
-        self.config = config
-        self.context = context
-        self.loaded: LoadedEncoder | None = None
-        self.class_weights: Tensor | None = None
-        """[C]: see ``engine.class_balance``; None: all count alike."""
-
-    def load_model(self, model: ModelConfig, folder: Path) -> SequenceNetwork:
-        """Encoder and head in fp32; the head is random until the engine has features to start it from.
-
-        Raises:
-            ModelError: the architecture cannot be loaded, or gives other numbers packed than row by row.
-        """
-        self.loaded = load_encoder(folder, attention.NAME, model.pooling)
-        encoder = self.loaded.encoder.eval()
-        lengths = [3, 5, 9]
-        difference = encoder.check_packing(group_by_length(lengths), lengths)
-        if not difference < PACKING_TOLERANCE:
-            raise ModelError(
-                f"{folder} gives other outputs for packed rows than for single rows",
-                where="model.source",
-                why=f"largest difference {difference:.2g} on a made-up batch: the architecture mixes rows",
-                remedy="choose another model",
-            )
-        encoder.set_dropout(model.dropout)
-        head = Head(encoder.hidden_width, len(self.context.label_names), model.dropout)
-        return SequenceNetwork(encoder, head, self.loaded.pooling)
-
-    @torch.no_grad()
-    def load_finished(self, folder: Path, pooling: str) -> SequenceNetwork:
-        """The network of a folder that :meth:`save_native` wrote, without the block that stands for mean pooling."""
-        self.loaded = load_encoder(folder, attention.NAME, pooling, drop_last_layer=pooling == "mean")
-        encoder = self.loaded.encoder
-        head = Head(encoder.hidden_width, len(self.context.label_names), 0.0)
-        weight, bias = read_head(folder)
-        head.linear.weight.copy_(weight)
-        head.linear.bias.copy_(bias)
-        return SequenceNetwork(encoder, head, self.loaded.pooling)
+    class_weights: Tensor | None = None
+    """[C]: see ``engine.class_balance``; None: all count alike."""
 
     @property
-    def _tokenizer(self) -> Any:
-        if self.loaded is None:
-            raise RuntimeError("load_model comes before encode")
-        return self.loaded.tokenizer
+    def num_outputs(self) -> int:
+        """Classes."""
+        return len(self.context.label_names)
 
-    def encode(self, examples: Sequence[Example], max_length_tokens: int) -> EncodedSet:
-        """Tokens (special ones included), targets where all rows have labels, and how many rows were cut."""
-        ids, segments, lengths, num_cut = [], [], [0], 0
-        for part, part_segments, cut in self._tokenized(examples, max_length_tokens):
-            num_cut += cut
-            for row in part:
-                lengths.append(lengths[-1] + len(row))
-            ids.append(np.concatenate([np.asarray(row, dtype=np.int32) for row in part]))
-            if part_segments is not None:
-                segments.append(np.concatenate([np.asarray(row, dtype=np.int8) for row in part_segments]))
-        table = TokenTable(
-            np.concatenate(ids) if ids else np.empty(0, np.int32),
-            np.asarray(lengths, dtype=np.int64),
-            np.concatenate(segments) if segments else None,
-        )
-        return EncodedSet(table, self._targets(examples), num_cut)
-
-    def _tokenized(
-        self, examples: Sequence[Example], limit: int
-    ) -> Iterator[tuple[list[list[int]], list[list[int]] | None, int]]:
-        pairs = self.context.num_texts == 2
-        for begin in range(0, len(examples), TOKENIZE_ROWS):
-            chunk = examples[begin : begin + TOKENIZE_ROWS]
-            columns = [[example.texts[i] for example in chunk] for i in range(self.context.num_texts)]
-            whole = self._tokenizer(*columns, verbose=False, return_attention_mask=False)
-            cut = sum(len(row) > limit for row in whole["input_ids"])
-            if cut:
-                whole = self._tokenizer(*columns, truncation=True, max_length=limit, return_attention_mask=False)
-            yield whole["input_ids"], whole.get("token_type_ids") if pairs else None, cut
-
-    def for_single_texts(self) -> TextClassification:
-        """The same task and tokenizer for one text a row: pairs are also embedded side by side."""
-        single = TextClassification(self.config, replace(self.context, num_texts=1))
-        single.loaded = self.loaded
-        return single
-
-    def _targets(self, examples: Sequence[Example]) -> Tensor | None:
+    def targets_of(self, examples: Sequence[Example]) -> Tensor | None:
+        """Class numbers [N], or indicators [N, C]; None where a row has no label."""
         if not examples or not all(example.labels or self.context.multi_label for example in examples):
             return None
-        index = {name: place for place, name in enumerate(self.context.label_names)}
-        if not self.context.multi_label:
-            return torch.tensor([index[example.labels[0]] for example in examples])
-        targets = torch.zeros(len(examples), len(index))
-        for row, example in enumerate(examples):
-            targets[row, [index[label] for label in example.labels]] = 1.0
-        return targets
+        targets = torch.from_numpy(references_of(examples, self.context.label_names, self.context.multi_label))
+        return targets.float() if self.context.multi_label else targets
+
+    def head_rows(self, encoded: EncodedSet, seed: int) -> Ints:
+        """Some rows of each class."""
+        return _classified.sample_per_class(row_targets(encoded).numpy(), seed)
+
+    def start_head(self, network: Any, features: Tensor, targets: Tensor) -> None:
+        """Class means: training begins where a nearest-mean classifier stands."""
+        network.head.start_from_class_means(features, targets)
 
     def loss(self, network: nn.Module, batch: Batch) -> LossOutput:
         """Summed over rows (one label) or over rows and labels (several)."""
@@ -170,34 +98,99 @@ class TextClassification:
         logits = network(batch)
         return torch.sigmoid(logits) if self.context.multi_label else torch.softmax(logits, -1)
 
-    def decide(self, probabilities: Floats) -> np.ndarray[Any, np.dtype[np.int64]]:
-        """Class numbers [N], or indicators [N, C] for several labels."""
+    def answers(self, outputs: Floats, encoded: EncodedSet | None = None) -> Classified:
+        """The most probable class, or every label over the threshold."""
         if self.context.multi_label:
-            return (probabilities >= self.config.threshold).astype(np.int64)
-        best: np.ndarray[Any, np.dtype[np.int64]] = probabilities.argmax(1)
-        return best
+            return Classified(outputs, (outputs >= self.config.threshold).astype(np.int64))
+        return Classified(outputs, outputs.argmax(1))
 
-    def score(self, probabilities: Floats, targets: Tensor, metric: str) -> float:
-        """One metric by name on probabilities [N, C]."""
+    def validation_loss(self, outputs: Floats, encoded: EncodedSet) -> float:
+        """Mean unsmoothed cross-entropy."""
+        return mean_loss(outputs, row_targets(encoded))
+
+    def temperature(self, outputs: Floats, encoded: EncodedSet) -> float | None:
+        """Temperature scaling of one-label probabilities."""
+        return None if self.context.multi_label else fit_temperature(outputs, row_targets(encoded).numpy())
+
+    def deciding_metric(self, examples: Sequence[Example]) -> tuple[str, str]:
+        """Accuracy; macro F1 of very uneven classes; micro F1 of several labels."""
+        return _classified.deciding_metric(examples, self.context.multi_label)
+
+    def deciding_metrics(self) -> tuple[str, ...]:
+        """Those of which more is better."""
+        return DECIDING_METRICS[self.context.multi_label]
+
+    def references(self, examples: Sequence[Example]) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """Class numbers [N], or indicators [N, C]."""
+        return references_of(examples, self.context.label_names, self.context.multi_label)
+
+    def score(self, answers: Classified, examples: Sequence[Example], metric: str) -> float:
+        """One metric by name."""
         function = metric_function(metric, len(self.context.label_names))
-        return float(function(targets.numpy().astype(np.int64), self.decide(probabilities)))
+        return float(function(self.references(examples), answers.decisions))
 
-    def save_native(self, network: nn.Module, weights: dict[str, Tensor], folder: Path) -> None:
+    def judge(
+        self, answers: Classified, examples: Sequence[Example], metric: str, config: EvaluationConfig
+    ) -> EvaluationResult:
+        """See ``_classified.judge``."""
+        return _classified.judge(answers, examples, self.context.label_names, metric, config)
+
+    def compare(
+        self,
+        metric: str,
+        baseline: str,
+        examples: Sequence[Example],
+        ours: Classified,
+        theirs: Classified,
+        config: EvaluationConfig,
+    ) -> Evidence:
+        """McNemar's test or the paired bootstrap, as the metric asks."""
+        return compare_predictions(
+            metric,
+            baseline,
+            self.references(examples),
+            ours.decisions,
+            theirs.decisions,
+            len(self.context.label_names),
+            config.confidence,
+            config.bootstrap_samples,
+        )
+
+    def rivals(self, frozen: Frozen, examples: Sequence[Example], seed: int, say: Callable[[str], None]) -> list[Rival]:
+        """Majority class and linear probe."""
+        targets, classes = self.references(examples), len(self.context.label_names)
+        fitted = probe(frozen.features(examples), targets, classes, seed)
+        say(f"linear probe: {fitted.note}")
+        return [_Fitted(self, frozen, majority(targets, classes)), _Fitted(self, frozen, fitted)]
+
+    def results(self, answers: Classified, examples: Sequence[Example]) -> list[PredictionResult]:
+        """Labels with scores."""
+        return _classified.results_of(answers, examples, self.context.label_names)
+
+    def save_native(self, network: nn.Module, weights: Mapping[str, Tensor], folder: Path) -> None:
         """Write config, weights and tokenizer as transformers' own sequence classifier.
 
         ``weights`` are all fp32 weights by the network's parameter names, adapters merged.
         """
-        if not isinstance(network, SequenceNetwork) or self.loaded is None:
-            raise RuntimeError("only a network from load_model can be saved")
-        body = {name.removeprefix("body.model."): w for name, w in weights.items() if name.startswith("body.model.")}
-        model = to_native(
-            network.body.model,
-            body,
-            weights["head.linear.weight"],
-            weights["head.linear.bias"],
-            network.pooling,
-            list(self.context.label_names),
-            self.context.multi_label,
-        )
-        model.save_pretrained(folder, safe_serialization=True)
-        self._tokenizer.save_pretrained(folder)
+        problem: Problem = "multi_label_classification" if self.context.multi_label else "single_label_classification"
+        save_sequence_classifier(network, weights, self.context.label_names, problem, folder)
+        self.tokenizer.save_pretrained(folder)
+
+    def plain_outputs(
+        self, folder: Path, examples: Sequence[Example], complete: Complete = lambda model: model
+    ) -> Floats:
+        """Probabilities [N, C] of plain transformers."""
+        logits = plain_logits(folder, [example.texts for example in examples], complete)
+        return (torch.sigmoid(logits) if self.context.multi_label else torch.softmax(logits, -1)).numpy()
+
+
+class _Fitted:
+    """A baseline on frozen features."""
+
+    def __init__(self, task: TextClassification, frozen: Frozen, baseline: Baseline) -> None:
+        self.name, self.note = baseline.name, baseline.note
+        self._task, self._frozen, self._baseline = task, frozen, baseline
+
+    def answers(self, examples: Sequence[Example]) -> Classified:
+        """Its probabilities, decided as the task decides."""
+        return self._task.answers(self._baseline.probabilities(self._frozen.features(examples)))

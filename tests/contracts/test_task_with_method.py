@@ -17,24 +17,38 @@ from feinschliff.engine.batching import collate
 from feinschliff.engine.events import StepEnded
 from feinschliff.lifecycle.finish import whole_weights
 from feinschliff.lifecycle.prepare import Prepared, prepare
+from feinschliff.tasks._task import encoded
 from tests.numerics.tiny_runs import made_config, made_fit, made_splits, resolved
 
 PAIRS = [(task, method) for task in registry.names("task") for method in registry.names("method")]
-ROWS = {"text_classification": ("single", "multi", "pair")}
+ROWS = {
+    "text_classification": ("single", "multi", "pair"),
+    "regression": ("values",),
+    "token_classification": ("spans",),
+}
 """Kinds of rows a task is tried with; a new task needs a line here."""
+SWITCHED_OFF = {"lora", "ia3", "bottleneck_adapter", "prefix_tuning", "prompt_tuning"}
+"""Methods whose ``reference`` is the base model."""
 CASES = [(task, method, kind) for task, method in PAIRS for kind in ROWS[task]]
 
 
 def made(folder: Path, path: Path, task: str, method: str, splits: Splits, **model: Any) -> Prepared:
+    """Three steps, each of them an epoch: a method may move other parts in each."""
     asked = made_config(
-        folder, path, method=registry.load("method", method).EXAMPLE, model=model, max_steps=3, weight_decay=0.1
+        folder,
+        path,
+        method=registry.load("method", method).EXAMPLE,
+        model=model,
+        global_batch_rows=24,
+        epochs=3.0,
+        weight_decay=0.1,
     ).model_dump()
     config = RunConfig.model_validate({**asked, "task": registry.load("task", task).EXAMPLE})
     return prepare(config, splits, resolved(folder), path)
 
 
 def test_members_are_found_and_say_an_example() -> None:
-    assert set(registry.names("method")) >= {"full", "frozen_layers", "lora"}
+    assert set(registry.names("method")) >= {"full", "frozen_layers", "lora"} | SWITCHED_OFF
     assert set(registry.names("task")) == set(ROWS)
     for kind in ("task", "method"):
         for name in registry.names(kind):  # type: ignore[arg-type]
@@ -64,11 +78,10 @@ def test_three_steps_move_what_the_method_says_and_nothing_else(
 
 
 @pytest.mark.parametrize(("task", "method"), PAIRS)
-def test_merged_weights_have_the_names_of_the_base_and_the_same_scores(
+def test_merged_weights_have_the_names_of_the_base_and_with_what_was_added_the_same_scores(
     tiny_bert: Path, tmp_path: Path, task: str, method: str
 ) -> None:
-    splits = made_splits(24, 12)
-    prepared = made(tiny_bert, tmp_path, task, method, splits)
+    prepared = made(tiny_bert, tmp_path, task, method, made_splits(24, 12, ROWS[task][0]))
     list(loop.fit(made_fit(prepared, tmp_path)))
     batch = collate(prepared.validation.table, torch.arange(12).numpy())
     with torch.no_grad():
@@ -78,6 +91,12 @@ def test_merged_weights_have_the_names_of_the_base_and_the_same_scores(
     assert merged.keys() == {name for name, _ in plain.named_parameters()}
     assert all(merged[name].shape == value.shape for name, value in plain.named_parameters())
     plain.load_state_dict(merged, strict=False)
+    folder = tmp_path / "added"
+    folder.mkdir()
+    prepared.method.save_added(prepared.network, prepared.learner.masters.named(), folder)
+    assert any(folder.iterdir()) is not prepared.method.mergeable
+    assert bool(prepared.method.loading) is not prepared.method.mergeable
+    registry.load("method", method).create(prepared.config.method).attach(plain, folder)
     with torch.no_grad():
         torch.testing.assert_close(plain.eval()(batch), trained, rtol=1e-4, atol=1e-5)
 
@@ -86,11 +105,12 @@ def test_merged_weights_have_the_names_of_the_base_and_the_same_scores(
 def test_reference_gives_the_base_where_it_differs_and_comes_back(
     tiny_bert: Path, tmp_path: Path, task: str, method: str
 ) -> None:
-    prepared = made(tiny_bert, tmp_path, task, method, made_splits(24, 12))
+    prepared = made(tiny_bert, tmp_path, task, method, made_splits(24, 12, ROWS[task][0]))
     batch = collate(prepared.validation.table, torch.arange(12).numpy())
-    network = prepared.network.eval()
+    network, plain = prepared.network.eval(), prepared.task.load_model(prepared.config.model, tiny_bert).eval()
+    without = collate(encoded(prepared.task, prepared.validation.examples, 100).table, batch.rows.numpy())
     with torch.no_grad():
-        base = network.features(batch)
+        base = plain.features(without)
     list(loop.fit(made_fit(prepared, tmp_path)))
     network.eval()
     with torch.no_grad():
@@ -100,12 +120,12 @@ def test_reference_gives_the_base_where_it_differs_and_comes_back(
         after = network.features(batch)
     assert torch.equal(after, trained)
     assert not torch.equal(trained, base)
-    assert torch.equal(inside, base if method == "lora" else trained)
+    assert torch.equal(inside, base if method in SWITCHED_OFF else trained)
 
 
 @pytest.mark.parametrize(("task", "method"), PAIRS)
 def test_what_does_not_move_needs_no_gradient_memory(tiny_bert: Path, tmp_path: Path, task: str, method: str) -> None:
-    prepared = made(tiny_bert, tmp_path, task, method, made_splits(24, 12))
+    prepared = made(tiny_bert, tmp_path, task, method, made_splits(24, 12, ROWS[task][0]))
     list(loop.fit(made_fit(prepared, tmp_path)))
     held = {name.split(".", 1)[1] for name in prepared.learner.optimizer.state()}
     assert held == set(prepared.learner.masters.names)

@@ -109,7 +109,7 @@ def test_cells() -> None:
         ("sst2/train.tsv", ["column_1"], "column_2", "single_label"),
         ("banking77/train.csv", ["text"], "category", "single_label"),
         ("goemotions/train.tsv", ["column_1"], "column_2", "multi_label"),
-        ("stsb/stsb-en-train.csv", ["column_1", "column_2"], "column_3", "single_label"),
+        ("stsb/stsb-en-train.csv", ["column_1", "column_2"], "column_3", "values"),
         ("toxicity_bias_templates/en_sentence_templates.csv", ["phrase"], "toxicity", "single_label"),
     ],
 )

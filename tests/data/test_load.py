@@ -140,7 +140,7 @@ def test_labels_are_trimmed_and_that_is_said(tmp_path: Path) -> None:
             ["rows.csv:62", "class 'c' has a single row", "--min-rows-per-class 2"],
         ),
         (
-            [(text, f"{n}.{n}") for n, (text, _) in enumerate(rows())],
+            [(text, f"v{n}.{n}") for n, (text, _) in enumerate(rows())],
             ["60 different values", "not a column of classes"],
         ),
         ([("", "a"), ("", "b"), ("x", "")], ["0 usable rows", "no text in column"]),

@@ -124,6 +124,18 @@ def test_a_strong_pull_ends_nearer_to_the_start(
     assert gaps[1] < 0.7 * gaps[0]
 
 
+def test_what_does_not_learn_is_not_pulled() -> None:
+    """A layer that joins later has no gradient yet: AdamW must go on stepping over it."""
+    network = nn.Linear(2, 2)
+    masters = MasterWeights(network, network, torch.float32)
+    anchor = Anchor(masters, lambda name: False, 1.0, 0.0, decoupled=False)
+    masters.load({name: value + 1.0 for name, value in masters.named().items()})
+    network.weight.grad = torch.zeros(2, 2)
+    anchor.add_gradients(4)
+    torch.testing.assert_close(network.weight.grad, torch.full((2, 2), 4.0))
+    assert network.bias.grad is None
+
+
 def test_rates_are_those_of_the_groups(tiny_bert: Path, tmp_path: Path) -> None:
     learner = made_run(tiny_bert, tmp_path, learning_rate=1e-3, head_learning_rate_multiplier=5.0).learner
     rates = learner.optimizer.rates(0.5)

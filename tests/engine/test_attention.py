@@ -136,3 +136,76 @@ def test_without_groups_it_is_plain_attention() -> None:
     inputs = make_inputs([7])
     out, _ = attention.packed_attention(nn.Identity(), *inputs, None)
     torch.testing.assert_close(out, F.scaled_dot_product_attention(*inputs).transpose(1, 2))
+
+
+PREFIX = 3
+
+
+def make_prefix(dtype: torch.dtype = torch.float32) -> Tensor:
+    generator = torch.Generator().manual_seed(8)
+    return torch.randn(2, HEADS, PREFIX, WIDTH, generator=generator).to(dtype).requires_grad_()
+
+
+def behind(inputs: list[Tensor], prefix: Tensor, lengths: list[int]) -> Tensor:
+    """One row after the other by the formula, the prefix put before its own keys and values: [1, T, H, D]."""
+    outs = []
+    for q, k, v in zip(*(x[0].split(lengths, 1) for x in inputs), strict=True):
+        keys, values = torch.cat([prefix[0], k], 1), torch.cat([prefix[1], v], 1)
+        outs.append(torch.softmax(q @ keys.transpose(1, 2) / WIDTH**0.5, -1) @ values)
+    return torch.cat(outs, 1).transpose(0, 1)[None]
+
+
+@pytest.mark.parametrize("lengths", LENGTHS.values(), ids=list(LENGTHS))
+def test_a_prefix_equals_keys_and_values_of_every_row_forward_and_backward(lengths: list[int]) -> None:
+    ours, theirs = [*make_inputs(lengths), make_prefix()], [*make_inputs(lengths), make_prefix()]
+    weight = torch.randn(1, sum(lengths), HEADS, WIDTH, generator=torch.Generator().manual_seed(2))
+    groups = group_by_length(lengths)
+    out, _ = attention.packed_attention(nn.Identity(), *ours[:3], None, packed_groups=groups, prefix_2HPD=ours[3])
+    expected = behind(theirs[:3], theirs[3], lengths)
+    torch.testing.assert_close(out, expected, rtol=1e-5, atol=1e-6)
+    (out * weight).sum().backward()
+    (expected * weight).sum().backward()
+    for mine, other in zip(ours, theirs, strict=True):
+        assert mine.grad is not None
+        torch.testing.assert_close(mine.grad, other.grad, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("mask", [None, torch.bool, torch.float32], ids=str)
+def test_a_prefix_without_groups(mask: torch.dtype | None) -> None:
+    inputs, prefix = make_inputs([7]), make_prefix()
+    seen = torch.tensor([True] * 5 + [False] * 2)
+    given = None if mask is None else seen[None, None, None].expand(1, 1, 7, 7)
+    if mask is torch.float32 and given is not None:
+        given = torch.zeros(1, 1, 7, 7).masked_fill(~given, float("-inf"))
+    out, _ = attention.packed_attention(nn.Identity(), *inputs, given, prefix_2HPD=prefix)
+    length = 7 if mask is None else 5
+    expected = behind([x[:, :, :length] for x in inputs], prefix, [length])
+    torch.testing.assert_close(out[:, :length], expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_prefix_in_bf16_is_close_and_gets_a_gradient_of_its_own_type() -> None:
+    lengths = LENGTHS["padded"]
+    inputs, prefix = make_inputs(lengths, torch.bfloat16), make_prefix(torch.bfloat16)
+    groups = group_by_length(lengths)
+    out, _ = attention.packed_attention(nn.Identity(), *inputs, None, packed_groups=groups, prefix_2HPD=prefix)
+    expected = behind(make_inputs(lengths), make_prefix(), lengths)
+    torch.testing.assert_close(out.float(), expected, rtol=0.0, atol=0.03)
+    out.sum().backward()
+    assert prefix.grad is not None
+    assert prefix.grad.dtype == torch.bfloat16
+
+
+def test_a_prefix_with_dropout_has_the_gradient_of_what_it_computed() -> None:
+    lengths, inputs, prefix = [2, 3, 5], make_inputs([2, 3, 5]), make_prefix()
+
+    def seeded(states: Tensor) -> Tensor:
+        torch.manual_seed(5)
+        groups = group_by_length(lengths)
+        given = {"dropout": 0.3, "packed_groups": groups, "prefix_2HPD": states}
+        return attention.packed_attention(nn.Identity(), *inputs, None, **given)[0].square().sum()
+
+    direction = torch.randn(prefix.shape, generator=torch.Generator().manual_seed(7))
+    (analytic,) = torch.autograd.grad(seeded(prefix), prefix)
+    with torch.no_grad():
+        up, down = (seeded(prefix + e * direction) for e in (1e-2, -1e-2))
+    assert float((analytic * direction).sum()) == pytest.approx(float(up - down) / 2e-2, rel=1e-2)

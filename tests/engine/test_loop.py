@@ -207,9 +207,8 @@ def test_early_stopping_can_watch_a_third_number(tiny_bert: Path, tmp_path: Path
 def test_the_third_number_is_the_metric_that_is_watched(tiny_bert: Path, tmp_path: Path) -> None:
     prepared = made_run(tiny_bert, tmp_path, regularisation={"early_stopping_metric": "macro_f1"})
     loss, accuracy, macro_f1 = prepared.validate()
-    scores, targets = prepared.validation_scores(), prepared.validation.targets
-    assert targets is not None
+    answers = prepared.task.answers(prepared.validation_outputs(), prepared.validation)
     assert (loss, accuracy) == made_run(tiny_bert, tmp_path).validate()
-    assert macro_f1 == prepared.task.score(scores, targets, "macro_f1")
+    assert macro_f1 == prepared.task.score(answers, prepared.validation.examples, "macro_f1")
     for name in ("loss", prepared.metric):
         assert len(made_run(tiny_bert, tmp_path, regularisation={"early_stopping_metric": name}).validate()) == 2

@@ -21,8 +21,9 @@ def point(step: int, metric: float | None) -> CurvePoint:
 
 def test_the_best_come_first_and_of_equal_ones_the_earlier() -> None:
     curve = [point(1, 0.5), point(2, None), point(3, 0.9), point(4, 0.7), point(5, 0.9), point(6, 0.1)]
-    assert [p.step for p in ingredients(curve, 3)] == [3, 5, 4]
-    assert ingredients(curve, 0) == []
+    assert [p.step for p in ingredients(curve, 3, "accuracy")] == [3, 5, 4]
+    assert ingredients(curve, 0, "accuracy") == []
+    assert [p.step for p in ingredients(curve, 3, "rmse")] == [6, 1, 4]
 
 
 def test_each_joins_the_mean_only_where_the_score_is_no_worse(tmp_path: Path) -> None:
@@ -37,11 +38,19 @@ def test_each_joins_the_mean_only_where_the_score_is_no_worse(tmp_path: Path) ->
         return 0.1, -abs(tried[-1] - 3.0)
 
     points = [point(step, -abs(value - 3.0)) for step, value in values.items()]
-    soup = greedy_soup(points, lambda step: tmp_path / str(step), score)
+    soup = greedy_soup(points, lambda step: tmp_path / str(step), score, "accuracy")
     assert tried == pytest.approx([3.5, (2 + 5 + 1.5) / 3, (2 + 5 + 1.5 + 9) / 4])
     assert soup.steps == (10, 20, 30)
     assert soup.weights["w"].tolist() == pytest.approx([(2 + 5 + 1.5) / 3] * 2)
     assert soup.metric == pytest.approx(-(3 - (2 + 5 + 1.5) / 3))
+
+
+def test_of_errors_less_is_better(tmp_path: Path) -> None:
+    for step, value in ((1, 2.0), (2, 4.0), (3, 9.0)):
+        save_file({"w": torch.full((2,), value)}, tmp_path / str(step))
+    points = [point(1, 1.0), point(2, 1.1), point(3, 6.0)]
+    soup = greedy_soup(points, lambda s: tmp_path / str(s), lambda w: (0.1, abs(float(w["w"][0]) - 3.0)), "rmse")
+    assert (soup.steps, soup.metric) == ((1, 2), 0.0)
 
 
 def soup_run(folder: Path, path: Path, metrics: list[float], **changes: object) -> tuple[loop.Fit, list[str]]:

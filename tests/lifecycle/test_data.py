@@ -101,6 +101,19 @@ def test_split_of_a_json_array_on_one_line(tmp_path: Path) -> None:
     assert sorted(map(int, numbers)) == list(range(60))
 
 
+@pytest.mark.parametrize("name", ["rows.json", "rows.jsonl"])
+def test_spans_of_json_rows_come_out_as_they_went_in(tmp_path: Path, name: str) -> None:
+    data = [{"text": text, "labels": [{"start": 0, "end": 3, "label": label}], "n": n} for n, (text, label) in
+            enumerate(rows(60))]  # fmt: skip
+    text = json.dumps(data) if name == "rows.json" else "".join(json.dumps(row) + "\n" for row in data)
+    (tmp_path / name).write_text(text)
+    config = DataConfig(train=(str(tmp_path / name),))
+    assert cells(clean(config).output) == data
+    parts = split(config, tmp_path / "out").files
+    assert {Path(path).suffix for path in parts.values()} == {".jsonl"}
+    assert sorted((row for path in parts.values() for row in cells(path)), key=lambda row: int(str(row["n"]))) == data
+
+
 def test_split_where_a_file_is_given_twice(tmp_path: Path) -> None:
     source = write(tmp_path / "rows.csv", rows(60))
     result = split(DataConfig(train=(source, source)), tmp_path / "out")

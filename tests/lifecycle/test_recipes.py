@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
+from feinschliff import registry
 from feinschliff.config.run import RunConfig
-from feinschliff.lifecycle.recipes import candidates, usable
+from feinschliff.lifecycle.recipes import candidates, configured, usable
 
 
 def test_without_wishes_all_are_tried() -> None:
@@ -16,6 +19,24 @@ def test_a_named_method_is_the_only_one() -> None:
     config = RunConfig.model_validate({"method": {"type": "lora", "rank": 4}})
     (only,) = usable(candidates(6), config, {"method.type", "method.rank"})
     assert only.method["rank"] == 4
+
+
+@pytest.mark.parametrize("method", ["bitfit", "ia3", "gradual_unfreezing"])
+def test_a_method_without_a_recipe_keeps_its_own_rate(method: str) -> None:
+    config = RunConfig.model_validate({"method": {"type": method}})
+    (only,) = usable(candidates(6), config, {"method.type"})
+    assert only.method["type"] == method
+    assert "learning_rate" not in only.training
+    assert configured(config, only, {"method.type"}, "run").training.learning_rate is None
+
+
+@pytest.mark.parametrize("variant", ["rslora", "pissa", "dora"])
+def test_a_variant_of_lora_keeps_its_own_rate(variant: str) -> None:
+    config = RunConfig.model_validate({"method": {"type": "lora", variant: True}})
+    (only,) = usable(candidates(6), config, {"method.type", f"method.{variant}"})
+    assert configured(config, only, {"method.type"}, "run").training.learning_rate is None
+    rate = registry.load("method", "lora").create(config.method).default_learning_rate
+    assert rate == (1e-3 if variant == "dora" else 3e-4)
 
 
 def test_adversarial_steps_leave_what_trains_the_embeddings_at_twice_the_cost() -> None:

@@ -41,26 +41,26 @@ def trials_of(*scores: float | None) -> list[CandidateTrial]:
 def test_of_equals_that_cost_no_more_the_one_that_leaves_the_base_farthest(
     scores: tuple[float | None, ...], chosen: str
 ) -> None:
-    assert _most_able(candidates(6), trials_of(*scores), 1000).name == chosen
+    assert _most_able(candidates(6), trials_of(*scores), "accuracy", 1000).name == chosen
 
 
 def test_more_validation_rows_tell_closer_recipes_apart() -> None:
     trials = trials_of(0.70, 0.72, 0.80, 0.79)
-    assert _most_able(candidates(6), trials, 100).name == "full, strong"
-    assert _most_able(candidates(6), trials, 10_000).name == "full, gentle"
-    assert _best(candidates(6), trials).name == "full, gentle"
+    assert _most_able(candidates(6), trials, "accuracy", 100).name == "full, strong"
+    assert _most_able(candidates(6), trials, "accuracy", 10_000).name == "full, gentle"
+    assert _best(candidates(6), trials, "accuracy").name == "full, gentle"
 
 
 def test_all_diverged() -> None:
     with pytest.raises(DivergedError, match="every recipe"):
-        _most_able(candidates(6), trials_of(None, None, None, None), 100)
+        _most_able(candidates(6), trials_of(None, None, None, None), "accuracy", 100)
 
 
 def search_of(tmp_path: Path, num_rows: int, seconds_left: float) -> Search:
     rows = [Example((f"text {row}",), ("a",), Place("rows.csv", row)) for row in range(num_rows)]
     splits = Splits(rows, [], [], ColumnsFound(text=["text"], target="label"), ["a"])
     model = ResolvedModel(tmp_path, "m", "folder", None, None, "")
-    return Search(RunConfig(), set(), splits, model, RunContext(RunDirectory(tmp_path)), 0.01, seconds_left)
+    return Search(RunConfig(), set(), splits, model, RunContext(RunDirectory(tmp_path)), 0.01, seconds_left, "accuracy")
 
 
 def test_forecast_of_recipes_that_fit_is_what_they_cost_and_else_the_budget(tmp_path: Path) -> None:

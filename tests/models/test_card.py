@@ -71,7 +71,7 @@ def test_intervals_are_called_what_they_are(confidence: float | None, said: str)
 
 
 def test_several_labels_and_pairs() -> None:
-    text = render_card(facts(multi_label=True, sentence_pairs=True))
+    text = render_card(facts(kind="multi_label", sentence_pairs=True))
     assert 'function_to_apply="sigmoid"' in text
     assert '"text_pair"' in text
     assert "may get none" in text

@@ -26,7 +26,7 @@ from feinschliff.engine import loop
 from feinschliff.errors import RunDirectoryError
 from feinschliff.lifecycle import finish
 from feinschliff.lifecycle.train import train
-from feinschliff.models.plain import plain_probabilities
+from feinschliff.models.plain import plain_logits
 from feinschliff.predictor import Predictor
 from feinschliff.results.training import TrainingResult
 from tests.numerics.tiny_runs import KINDS, METHODS, examples
@@ -76,7 +76,14 @@ def texts_of(kind: str) -> list[tuple[str, ...]]:
 
 
 def ours(run: Path, texts: list[tuple[str, ...]]) -> np.ndarray[Any, Any]:
-    return Predictor(run).probabilities([Example(row, (), Place("", 1)) for row in texts])
+    return Predictor(run).outputs([Example(row, (), Place("", 1)) for row in texts])
+
+
+def plain_probabilities(
+    folder: Path, texts: list[tuple[str, ...]], multi_label: bool, batch_rows: int = 8
+) -> np.ndarray[Any, Any]:
+    logits = plain_logits(folder, texts, batch_rows)
+    return np.asarray(torch.sigmoid(logits) if multi_label else torch.softmax(logits, -1))
 
 
 def by_pipeline(folder: Path, texts: list[tuple[str, ...]], batch_rows: int, function: str) -> np.ndarray[Any, Any]:

@@ -55,7 +55,7 @@ def stopped_then_finished(folder: Path, path: Path, stops: list[int], **changes:
     return outcome(fit)
 
 
-@pytest.mark.parametrize("method", ["full", "lora", "frozen_layers"])
+@pytest.mark.parametrize("method", METHODS)
 def test_stopped_and_resumed_is_the_run_left_alone(tiny_bert: Path, tmp_path: Path, method: str) -> None:
     changes = {"method": METHODS[method]}
     expected = stopped_then_finished(tiny_bert, tmp_path / "alone", [], **changes)
@@ -83,6 +83,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "mixup": {"regularisation": {"mixup": 0.4}},
     "soup": {"regularisation": {"soup": 3}, "learning_rate": 1e-2},
     "class weights": {"balance": {"class_weights": "balanced"}},
+    "gradual": {"regularisation": {"l2_sp": 0.5}, "method": METHODS["gradual_unfreezing"]},
     "sampling": {"balance": {"sampling": "balanced"}},
     "watched": {"regularisation": {"early_stopping_metric": "loss"}, "early_stopping_patience": 2},
     "all": {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,13 @@ import torch
 
 from feinschliff.config.run import RunConfig
 from feinschliff.data.examples import Example, Place, Splits
+from feinschliff.data.spans import Span
 from feinschliff.engine import loop
 from feinschliff.engine.events import Event
 from feinschliff.lifecycle.finish import weights_hash
 from feinschliff.lifecycle.prepare import Prepared, prepare
 from feinschliff.models.sources import ResolvedModel
-from feinschliff.results.data import ColumnsFound
+from feinschliff.results.data import ColumnsFound, Kind
 from tests.conftest import TINY_TEXT
 
 KINDS = {
@@ -27,11 +29,19 @@ METHODS: dict[str, dict[str, Any]] = {
     "full": {"type": "full"},
     "frozen_layers": {"type": "frozen_layers", "trained_layers": 1},
     "lora": {"type": "lora", "rank": 4},
+    "dora": {"type": "lora", "rank": 4, "dora": True},
+    "pissa": {"type": "lora", "rank": 4, "pissa": True},
+    "ia3": {"type": "ia3"},
+    "bitfit": {"type": "bitfit"},
+    "gradual_unfreezing": {"type": "gradual_unfreezing", "layers_per_epoch": 1.0},
 }
 
 
 def examples(num_rows: int, seed: int, kind: str = "single", longest: int = 12) -> list[Example]:
-    """Rows of ``kind`` single, multi (up to two labels) or pair; a label's word stands somewhere in each text."""
+    """Rows of ``kind`` single, multi (up to two labels), pair, values or spans; a label's word stands in each text.
+
+    Values: the number of the label and a tenth of the words. Spans: the label's word.
+    """
     rng, filler, rows = random.Random(seed), TINY_TEXT.split()[:30], []
     for row in range(num_rows):
         labels = tuple(sorted(rng.sample(sorted(KINDS), rng.randint(0, 2)))) if kind == "multi" else ()
@@ -39,8 +49,27 @@ def examples(num_rows: int, seed: int, kind: str = "single", longest: int = 12) 
         words = [rng.choice(KINDS[label].split()) for label in labels] + rng.choices(filler, k=rng.randint(1, longest))
         rng.shuffle(words)
         texts = (" ".join(words), " ".join(rng.choices(filler, k=rng.randint(1, 6)))) if kind == "pair" else ()
-        rows.append(Example(texts or (" ".join(words),), labels, Place("made-up", row + 1)))
+        example = Example(texts or (" ".join(words),), labels, Place("made-up", row + 1))
+        rows.append(TARGETS.get(kind, lambda same: same)(example))
     return rows
+
+
+def _with_values(example: Example) -> Example:
+    values = (sorted(KINDS).index(example.labels[0]) + 0.1 * len(example.texts[0].split()),)
+    return replace(example, labels=(), values=values)
+
+
+def _with_spans(example: Example) -> Example:
+    found, place = [], 0
+    for word in example.texts[0].split(" "):
+        names = [name for name, words in KINDS.items() if word in words.split()]
+        found += [Span(place, place + len(word), name) for name in names]
+        place += len(word) + 1
+    return replace(example, labels=tuple(sorted({span.label for span in found})), spans=tuple(found))
+
+
+TARGETS = {"values": _with_values, "spans": _with_spans}
+COLUMN_KINDS: dict[str, Kind] = {"multi": "multi_label", "values": "values", "spans": "spans"}
 
 
 def made_splits(num_train: int = 48, num_validation: int = 24, kind: str = "single", longest: int = 12) -> Splits:
@@ -48,16 +77,18 @@ def made_splits(num_train: int = 48, num_validation: int = 24, kind: str = "sing
     columns = ColumnsFound(
         text=["text", "other"] if kind == "pair" else ["text"],
         target="label",
-        kind="multi_label" if kind == "multi" else "single_label",
+        kind=COLUMN_KINDS.get(kind, "single_label"),
+        values=["label"] if kind == "values" else [],
     )
-    return Splits(
-        examples(num_train, 1, kind, longest), examples(num_validation, 2, kind, longest), [], columns, sorted(KINDS)
-    )
+    sets = (examples(num_train, 1, kind, longest), examples(num_validation, 2, kind, longest))
+    return Splits(*sets, [], columns, [] if kind == "values" else sorted(KINDS))
 
 
 def made_config(folder: Path, output_dir: Path, **changes: Any) -> RunConfig:
     """fp32, one thread, eight rows a step; ``changes`` are fields of the training part, or whole parts."""
-    parts = {name: changes.pop(name) for name in ("method", "model", "data", "evaluation", "seed") if name in changes}
+    parts = {
+        name: changes.pop(name) for name in ("method", "task", "model", "data", "evaluation", "seed") if name in changes
+    }
     training = {
         "precision": "fp32",
         "num_threads": 1,
@@ -89,6 +120,7 @@ def made_fit(prepared: Prepared, path: Path, **controls: Any) -> loop.Fit:
         metric=prepared.metric,
         validate=prepared.validate,
         checkpoints=path / "checkpoints",
+        start_epoch=lambda epoch: prepared.method.start_epoch(prepared.network, epoch),
         **controls,
     )
 

@@ -6,10 +6,12 @@ from feinschliff.results.formats import (
     format_bound,
     format_difference,
     format_duration,
+    format_interval,
     format_metric_name,
     format_p,
     format_rate,
     format_value,
+    is_percentage,
     shorten,
 )
 
@@ -45,3 +47,38 @@ def test_shorten_makes_one_printable_line() -> None:
     assert shorten("a\n\tb\x00c", 10) == "a b\N{REPLACEMENT CHARACTER}c"
     assert shorten("x" * 5_000_000, 10) == "x" * 9 + "…"
     assert shorten("exactly ten", 11) == "exactly ten"
+
+
+@pytest.mark.parametrize(
+    ("metric", "name", "value", "text"),
+    [
+        ("pearson", "Pearson correlation", 0.87, "0.870"),
+        ("r2", "R²", -0.2, "-0.200"),
+        ("rmse", "RMSE", 12.345, "12.35"),
+        ("mae", "mean absolute error", 123456.7, "123,457"),
+        ("entity_f1", "entity F1", 0.914, "91.4%"),
+        ("entity_precision", "entity precision", 0.914, "91.4%"),
+        ("exact_match", "exact match", 0.8, "80.0%"),
+        ("answer_f1", "answer F1", 0.8, "80.0%"),
+        ("recall_at_10", "recall@10", 0.8, "80.0%"),
+        ("ndcg_at_10", "nDCG@10", 0.5123, "0.512"),
+        ("mrr", "MRR", 0.5, "0.500"),
+        ("bleu", "BLEU", 0.3243, "32.4"),
+        ("rouge_l", "ROUGE-L", 0.3243, "32.4"),
+    ],
+)
+def test_metrics_of_other_tasks(metric: str, name: str, value: float, text: str) -> None:
+    assert format_metric_name(metric) == name
+    assert format_value(metric, value) == text
+    assert is_percentage(metric) == text.endswith("%")
+
+
+def test_errors_keep_their_size() -> None:
+    assert [format_value("rmse", v) for v in (0.0, 0.04123, 1.0, 9.9999, 4.5e-7, 3.21e12)] == [
+        "0", "0.04123", "1.000", "10.000", "4.5e-07", "3.21e+12",
+    ]  # fmt: skip
+    assert [format_difference("rmse", v) for v in (0.0431, -12.0, 0.0)] == ["0.0431 less", "12.0 more", "0 less"]
+    assert format_difference("hamming_loss", -0.012) == "1.2 points more"
+    assert format_interval("rmse", 0.01, -0.02, 0.04) == "-0.0200 to 0.0400"
+    assert format_interval("rmse", -0.01, -0.04, 0.02) == "-0.0200 to 0.0400"
+    assert format_interval("accuracy", -0.01, -0.04, 0.02) == "-4.0 to 2.0"

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from feinschliff.config.model import ModelConfig
 from feinschliff.data.examples import Example, Place
 from feinschliff.tasks._task import TaskContext
-from feinschliff.tasks._text_classification import TOKENIZE_ROWS, TextClassification
+from feinschliff.tasks._text_classification import TextClassification
+from feinschliff.tasks._text_table import TOKENIZE_ROWS
 from feinschliff.tasks.text_classification import TextClassificationConfig
 
 
@@ -31,7 +31,7 @@ def row(*texts: str, labels: tuple[str, ...] = ("b",)) -> Example:
 
 def test_rows_lie_end_to_end_with_their_special_tokens(tiny_bert: Path) -> None:
     encoded = make_task(tiny_bert).encode([row("good movie"), row("late"), row("")], 128)
-    tokenizer = make_task(tiny_bert)._tokenizer
+    tokenizer = make_task(tiny_bert).tokenizer
     expected = [tokenizer(text)["input_ids"] for text in ("good movie", "late", "")]
     assert encoded.table.offsets.tolist() == [0, 4, 7, 9]
     assert encoded.table.ids.tolist() == list(itertools.chain.from_iterable(expected))
@@ -44,7 +44,7 @@ def test_long_rows_are_cut_counted_and_still_end_properly(tiny_bert: Path) -> No
     encoded = task.encode([row("good " * 50), row("late"), row("bad " * 200)], 10)
     assert encoded.table.lengths.tolist() == [10, 3, 10]
     assert encoded.num_cut == 2
-    assert encoded.table.ids[[9, 12, 22]].tolist() == [task._tokenizer.sep_token_id] * 3
+    assert encoded.table.ids[[9, 12, 22]].tolist() == [task.tokenizer.sep_token_id] * 3
 
 
 def test_many_rows_come_in_order_across_chunks(tiny_bert: Path) -> None:
@@ -76,10 +76,11 @@ def test_targets(tiny_bert: Path) -> None:
 def test_decisions_and_scores(tiny_bert: Path) -> None:
     scores = np.array([[0.2, 0.7, 0.1], [0.6, 0.3, 0.1]], dtype=np.float32)
     task = make_task(tiny_bert)
-    assert task.decide(scores).tolist() == [1, 0]
-    assert task.score(scores, torch.tensor([1, 1]), "accuracy") == 0.5
+    assert task.answers(scores).decisions.tolist() == [1, 0]
+    rows = [row("x", labels=("b",)), row("y", labels=("b",))]
+    assert task.score(task.answers(scores), rows, "accuracy") == 0.5
     several = make_task(tiny_bert, multi_label=True, threshold=0.3)
-    assert several.decide(scores).tolist() == [[0, 1, 0], [1, 1, 0]]
+    assert several.answers(scores).decisions.tolist() == [[0, 1, 0], [1, 1, 0]]
 
 
 def test_expected_first_loss(tiny_bert: Path) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score
 
-from feinschliff.lifecycle.baselines import PROBE_C, majority, probe
+from feinschliff.tasks._rivals import PROBE_C, majority, probe
 
 
 def features_of(targets: np.ndarray, noise: float, seed: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""From probabilities and references to an evaluation: metrics with intervals, per class, calibration, worst rows.
+"""What all classifiers share above the network: judgement of probabilities, answers in words, the deciding metric.
 
 Knows no model: whoever has probabilities, tuned model or baseline, is judged the same way.
 """
@@ -6,6 +6,7 @@ Knows no model: whoever has probabilities, tuned model or baseline, is judged th
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,12 +20,27 @@ from feinschliff.results.classification import (
     multi_label_metrics,
     per_class,
 )
-from feinschliff.results.data import RowRef
 from feinschliff.results.evaluation import EvaluationResult, WrongRow
 from feinschliff.results.intervals import expected_calibration_error
+from feinschliff.results.prediction import PredictionResult
+from feinschliff.tasks._shown import joined, row_ref
 
 Floats = npt.NDArray[np.float32]
-SHOWN_CHARACTERS = 300
+TOP = 5
+"""Labels listed with their scores."""
+HEAD_ROWS_PER_CLASS = 10
+"""Rows a class whose features start the head; more change a mean of unit vectors little, at a forward pass each."""
+HEAD_ROWS = 4096
+UNEVEN_CLASSES = 20.0
+"""Largest class over smallest from which macro F1 decides instead of accuracy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Classified:
+    """Answers of a classifier: probabilities [N, C], and the class numbers [N] or indicators [N, C] taken from them."""
+
+    probabilities: Floats
+    decisions: npt.NDArray[np.int64]
 
 
 def references_of(examples: Sequence[Example], label_names: Sequence[str], multi_label: bool) -> npt.NDArray[np.int64]:
@@ -39,14 +55,14 @@ def references_of(examples: Sequence[Example], label_names: Sequence[str], multi
 
 
 def judge(
-    scores: Floats,
-    decisions: npt.NDArray[np.int64],
+    answers: Classified,
     examples: Sequence[Example],
     label_names: Sequence[str],
     metric: str,
     config: EvaluationConfig,
 ) -> EvaluationResult:
-    """Judge probabilities [N, C] and the decisions taken from them ([N], or [N, C] for several labels)."""
+    """Metrics with intervals, per class, calibration, worst rows."""
+    scores, decisions = answers.probabilities, answers.decisions
     multi_label = decisions.ndim == 2
     references = references_of(examples, label_names, multi_label)
     options: dict[str, Any] = {"samples": config.bootstrap_samples, "confidence": config.confidence}
@@ -102,7 +118,44 @@ def _named(decision: Any, names: Sequence[str]) -> str:
     return ", ".join(names[place] for place in np.flatnonzero(decision).tolist()) or "(none)"
 
 
-def row_ref(example: Example) -> RowRef:
-    """A row as reports show it."""
-    text = " ⟂ ".join(example.texts)
-    return RowRef(file=example.place.file, line=example.place.line, text=text[:SHOWN_CHARACTERS])
+def results_of(answers: Classified, examples: Sequence[Example], names: Sequence[str]) -> list[PredictionResult]:
+    """Labels with the scores of the most probable ones."""
+    return [
+        _result(example, answers.probabilities[row], answers.decisions[row], names)
+        for row, example in enumerate(examples)
+    ]
+
+
+def _result(example: Example, scores: Any, decision: Any, names: Sequence[str]) -> PredictionResult:
+    order = np.argsort(-scores, kind="stable")[:TOP]
+    chosen = np.flatnonzero(decision).tolist() if np.ndim(decision) else [int(decision)]
+    return PredictionResult(
+        text=joined(example),
+        labels=[names[place] for place in chosen],
+        score=float(scores[chosen].max()) if chosen else float(scores.max()),
+        scores={names[place]: float(scores[place]) for place in order.tolist()},
+        file=example.place.file,
+        line=example.place.line,
+    )
+
+
+def deciding_metric(examples: Sequence[Example], multi_label: bool) -> tuple[str, str]:
+    """Accuracy; macro F1 of very uneven classes; micro F1 of several labels."""
+    if multi_label:
+        return "micro_f1", "rows carry several labels"
+    counts: dict[str, int] = {}
+    for example in examples:
+        counts[example.labels[0]] = counts.get(example.labels[0], 0) + 1
+    ratio = max(counts.values()) / min(counts.values())
+    if ratio > UNEVEN_CLASSES:
+        return "macro_f1", f"the largest class has {ratio:.0f} times the rows of the smallest"
+    return "accuracy", "classes are of similar size"
+
+
+def sample_per_class(goal: npt.NDArray[Any], seed: int) -> npt.NDArray[np.int64]:
+    """Numbers of some rows of each class; ``goal`` are class numbers [N] or indicators [N, C]."""
+    order = np.random.default_rng([seed, 0x4EAD]).permutation(len(goal))
+    member = goal[order][:, None] == np.arange(goal.max() + 1)[None] if goal.ndim == 1 else goal[order] > 0
+    keep = (np.cumsum(member, 0) <= HEAD_ROWS_PER_CLASS) & member
+    rows: npt.NDArray[np.int64] = order[keep.any(1)][:HEAD_ROWS]
+    return rows

@@ -1,7 +1,8 @@
-"""What a tuned model has to beat, measured on the same rows: the majority class and a linear probe on the frozen model.
+"""What a tuned model has to beat, fitted on frozen features: the majority class and a linear probe.
 
 The probe is logistic regression on normalised features of the frozen encoder, its regularisation chosen by
-cross-validation on the training rows: the strongest cheap rival. Knows no verdict.
+cross-validation on the training rows: the strongest cheap rival. For numbers: the mean, and ridge regression.
+Knows no verdict.
 """
 
 from __future__ import annotations
@@ -15,12 +16,15 @@ import numpy as np
 import numpy.typing as npt
 
 from feinschliff.data.examples import Example
-from feinschliff.engine.batching import FORWARD_TOKENS, by_length, collate
+from feinschliff.engine.batching import FORWARD_TOKENS, by_length
+from feinschliff.tasks._task import Frozen
 
 Floats = npt.NDArray[np.float32]
 PROBE_C = (1.0, 3.0, 10.0, 30.0, 100.0)
 """Inverse regularisation strengths tried."""
 FOLDS = 3
+RIDGE_PENALTIES = (0.01, 0.1, 1.0, 10.0)
+"""Penalties tried, for features of length one."""
 SELECTION_ROWS = 4000
 """Rows on which C is chosen; the final fit takes all."""
 
@@ -77,13 +81,12 @@ def _encoded(
 ) -> Floats:
     import torch
 
-    unlabelled = [Example(example.texts, (), example.place) for example in examples]
-    table = task.encode(unlabelled, max_length_tokens).table
+    table = task.encode([example.without_target() for example in examples], max_length_tokens).table
     out = np.empty((len(table), network.body.hidden_width), dtype=np.float32)
     network.eval()
     with torch.inference_mode():
         for rows in by_length(table.lengths, FORWARD_TOKENS):
-            batch = collate(table, rows)
+            batch = table.collate(rows)
             out[batch.rows.numpy()] = network.features(batch).float().numpy()
             on_rows(len(rows))
     out /= np.maximum(np.linalg.norm(out, axis=1, keepdims=True), 1e-12)
@@ -141,3 +144,66 @@ def _choose_c(features: Floats, targets: npt.NDArray[np.int64], seed: int) -> tu
     }
     best = max(accuracy, key=lambda c: (accuracy[c], -c))
     return best, ", ".join(f"{c:g}: {value:.1%}" for c, value in accuracy.items())
+
+
+class MeanValue:
+    """The mean of the training rows for every row."""
+
+    name, note = "mean", ""
+
+    def __init__(self, references: npt.NDArray[np.float64]) -> None:
+        self._means = np.nanmean(references, 0)
+
+    def answers(self, examples: Sequence[Example]) -> npt.NDArray[np.float64]:
+        """[N, K]."""
+        return np.tile(self._means, (len(examples), 1))
+
+
+class Cosine:
+    """The cosine of a pair's frozen features, put on the scale of each target by a straight line."""
+
+    name, note = "frozen cosine", "cosine of the frozen features, by a straight line"
+
+    def __init__(self, frozen: Frozen, examples: Sequence[Example], references: npt.NDArray[np.float64]) -> None:
+        self._frozen = frozen
+        cosine = self._cosine(examples)
+        self._lines = [np.polyfit(cosine[~np.isnan(y)], y[~np.isnan(y)], 1) for y in references.T]
+
+    def _cosine(self, examples: Sequence[Example]) -> npt.NDArray[np.float64]:
+        """``u * v`` is the last quarter of a pair's features; u and v have length one."""
+        features = self._frozen.features(examples)
+        found: npt.NDArray[np.float64] = features[:, -features.shape[1] // 4 :].sum(1).astype(np.float64)
+        return found
+
+    def answers(self, examples: Sequence[Example]) -> npt.NDArray[np.float64]:
+        """[N, K]."""
+        cosine = self._cosine(examples)
+        return np.stack([np.polyval(line, cosine) for line in self._lines], axis=1)
+
+
+class Ridge:
+    """Ridge regressions on frozen features, one a target."""
+
+    name = "linear probe"
+
+    def __init__(self, frozen: Frozen, models: Sequence[Any], note: str) -> None:
+        self._frozen, self._models, self.note = frozen, models, note
+
+    def answers(self, examples: Sequence[Example]) -> npt.NDArray[np.float64]:
+        """[N, K]."""
+        features = self._frozen.features(examples)
+        return np.stack([model.predict(features) for model in self._models], axis=1).astype(np.float64)
+
+
+def ridge(frozen: Frozen, examples: Sequence[Example], references: npt.NDArray[np.float64], seed: int) -> Ridge:
+    """Fit one regression a target, its penalty chosen by leave-one-out error on the training rows."""
+    from sklearn.linear_model import RidgeCV
+    from threadpoolctl import threadpool_limits
+
+    features, models = frozen.features(examples), []
+    with threadpool_limits(1):
+        for values in references.T:
+            known = ~np.isnan(values)
+            models.append(RidgeCV(alphas=RIDGE_PENALTIES).fit(features[known], values[known]))
+    chosen = ", ".join(f"{model.alpha_:g}" for model in models)
+    return Ridge(frozen, models, f"ridge penalty {chosen}, chosen by leave-one-out error")

@@ -11,10 +11,10 @@ from feinschliff.config.evaluation import EvaluationConfig
 from feinschliff.config.load import load_run_config
 from feinschliff.data.examples import Example, Place
 from feinschliff.lifecycle.evaluate import columns_of
-from feinschliff.lifecycle.judge import judge
 from feinschliff.lifecycle.tune import tune
-from feinschliff.predictor import ModelFacts
 from feinschliff.reports.terminal import print_tune_summary
+from feinschliff.results.data import ColumnsFound
+from feinschliff.tasks._classified import Classified, judge
 from tests.numerics.tiny_runs import examples
 
 
@@ -22,7 +22,9 @@ def test_the_result_says_the_coverage_of_its_intervals() -> None:
     rows = [Example(("text",), ("ab"[n % 2],), Place("rows.csv", n + 2)) for n in range(40)]
     scores = np.tile(np.array([[0.8, 0.2], [0.3, 0.7], [0.6, 0.4], [0.6, 0.4]], dtype=np.float32), (10, 1))
     wide, narrow = (
-        judge(scores, scores.argmax(1), rows, ["a", "b"], "accuracy", EvaluationConfig(confidence=confidence))
+        judge(
+            Classified(scores, scores.argmax(1)), rows, ["a", "b"], "accuracy", EvaluationConfig(confidence=confidence)
+        )
         for confidence in (0.95, 0.8)
     )
     assert (wide.confidence, narrow.confidence) == (0.95, 0.8)
@@ -60,6 +62,6 @@ def test_a_tune_run_says_its_coverage_and_what_it_cut(tiny_bert: Path, tmp_path:
 
 
 def test_labels_of_a_cell_are_separated_as_told() -> None:
-    facts = ModelFacts(("a", "b"), True, 1, 0.5, 128, "f1_micro", "base", "mean", ("text",), "label", ",")
-    assert columns_of(facts).label_separator == ","
-    assert columns_of(facts, label_separator="|").label_separator == "|"
+    trained = ColumnsFound(text=["text"], target="label", label_separator=",", kind="multi_label")
+    assert columns_of(trained).label_separator == ","
+    assert columns_of(trained, label_separator="|").label_separator == "|"

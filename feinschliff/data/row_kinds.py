@@ -1,0 +1,188 @@
+"""What a table's rows are (texts with labels, numbers or spans), and the reader for them. Knows no file format."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from feinschliff.config.data import DataConfig
+from feinschliff.data.columns import cell_text, find_columns
+from feinschliff.data.examples import Example
+from feinschliff.data.rows_to_examples import (
+    OTHER_FILES,
+    ExampleReader,
+    check_table_columns,
+    group_and_time,
+    refuse_unknown_labels,
+)
+from feinschliff.data.sources import open_tables, read_tables
+from feinschliff.data.span_columns import SpanColumns, looks_like_spans
+from feinschliff.data.span_rows import SpanReader, with_scheme
+from feinschliff.data.tables import Row, Table
+from feinschliff.errors import DataError, Fault
+from feinschliff.results.data import ColumnsFound, DroppedRow, TagsFound
+
+
+class RowReader(Protocol):
+    """Rows to examples; what cannot be used is noted, never lost."""
+
+    dropped: list[DroppedRow]
+
+    def read(self, rows: Iterable[Row]) -> Iterator[Example]:
+        """Stream the examples."""
+        ...
+
+    def example(self, row: Row) -> Example | None:
+        """One row's example; None, and noted, where it cannot be used."""
+        ...
+
+    def announcements(self) -> list[str]:
+        """What was left out or repaired, in sentences."""
+        ...
+
+
+def columns_of(
+    tables: Sequence[Table], sample: Sequence[Row], config: DataConfig, needs_target: bool = True
+) -> ColumnsFound:
+    """Which columns are what, by the first table; for tags, all rows are read once to find their scheme.
+
+    Raises:
+        DataError: a column that was named does not exist, or none is found.
+    """
+    columns = tables[0].columns
+    if config.rows in ("auto", "spans"):
+        text = config.text[0] if len(config.text) == 1 else None
+        found = looks_like_spans(columns, sample, config.target, text)
+        if found is not None:
+            return _with_spans(found, tables, config)
+        if config.rows == "spans":
+            raise DataError(
+                "no column of spans or tags was found",
+                where=tables[0].name,
+                why=f"columns: {', '.join(columns)}; wanted: tokens and a tag for each, or a text and a list of spans",
+                remedy="name them: --text COLUMN --target COLUMN",
+            )
+    return find_columns(columns, sample, config, needs_target)
+
+
+def _with_spans(found: SpanColumns, tables: Sequence[Table], config: DataConfig) -> ColumnsFound:
+    _check_roles(tables[0].columns, config)
+    found = SpanColumns(found.text, found.target, found.shape, found.reason, found.scheme, config.tag_names)
+    found, said = with_scheme(found, read_tables(tables))
+    used = {found.text, found.target, config.group, config.time}
+    ignored = [name for name in tables[0].columns if name not in used]
+    notes = [found.reason, *said]
+    if ignored:
+        notes.append(f"columns not used: {', '.join(map(repr, ignored))}")
+    tags = TagsFound(scheme=found.scheme, names=list(found.names)) if found.shape == "tags" else None
+    return ColumnsFound(
+        text=[found.text],
+        target=found.target,
+        group=config.group,
+        time=config.time,
+        kind="spans",
+        tags=tags,
+        announcements=notes,
+    )
+
+
+def _check_roles(columns: Sequence[str], config: DataConfig) -> None:
+    faults = []
+    for role, name in (("group", config.group), ("time", config.time)):
+        if name is not None and name not in columns:
+            near = difflib.get_close_matches(name, columns, n=1, cutoff=0.5)
+            hint = f"did you mean --{role} {near[0]}? " if near else ""
+            faults.append(
+                Fault(f"there is no column {name!r}", f"--{role}", None, f"{hint}columns: {', '.join(columns)}")
+            )
+    if faults:
+        raise DataError(faults)
+
+
+def reader_of(columns: ColumnsFound, needs_labels: bool = True) -> RowReader:
+    """The reader for rows of this kind."""
+    return SpanExampleReader(columns, needs_labels) if columns.kind == "spans" else ExampleReader(columns, needs_labels)
+
+
+@dataclass(slots=True)
+class SpanExampleReader:
+    """Rows with spans to examples: the text, its spans, and the labels that occur in it."""
+
+    columns: ColumnsFound
+    needs_labels: bool = True
+    num_rows: int = 0
+    dropped: list[DroppedRow] = field(default_factory=list)
+    _reader: SpanReader = field(init=False)
+
+    def __post_init__(self) -> None:
+        tags = self.columns.tags
+        found = SpanColumns(
+            self.columns.text[0],
+            self.columns.target or "",
+            "tags" if tags else "spans",
+            scheme=tags.scheme if tags else "IOB2",
+            names=tuple(tags.names) if tags else (),
+        )
+        self._reader = SpanReader(found, self.needs_labels, self.dropped)
+
+    def read(self, rows: Iterable[Row]) -> Iterator[Example]:
+        """See ``RowReader``."""
+        for row in rows:
+            example = self.example(row)
+            if example is not None:
+                yield example
+
+    def example(self, row: Row) -> Example | None:
+        """See ``RowReader``. To predict, a text may stand where tokens stood in training."""
+        number, cell = self.num_rows, row.cells.get(self.columns.text[0])
+        self.num_rows += 1
+        group, time = group_and_time(row, self.columns)
+        if not self.needs_labels and isinstance(cell, str) and cell_text(cell):
+            return Example((cell,), (), row.place, group, time, number)
+        found = self._reader.spans(row)
+        if found is None:
+            return None
+        text, spans = found
+        labels = tuple(sorted({span.label for span in spans}))
+        return Example((text,), labels, row.place, group, time, number, spans=spans)
+
+    def announcements(self) -> list[str]:
+        """See ``RowReader``."""
+        return self._reader.announcements()
+
+
+def load_examples(
+    sources: Sequence[str],
+    config: DataConfig,
+    columns: ColumnsFound,
+    known_labels: Collection[str] | None = None,
+    needs_labels: bool = True,
+    why: str = OTHER_FILES,
+) -> tuple[list[Example], list[DroppedRow], list[str]]:
+    """Read files with the columns of a run, to evaluate or (``needs_labels=False``) to predict.
+
+    To predict, a file with one column need not name it as the run's did, and labels are read where they are there.
+
+    Returns:
+        examples, rows dropped, announcements.
+
+    Raises:
+        DataError: unreadable files, missing columns, no usable row, or labels that are not among ``known_labels``.
+    """
+    tables = open_tables(sources, config)
+    if not needs_labels and len(columns.text) == 1 and all(len(table.columns) == 1 for table in tables):
+        alone = {"text": tables[0].columns, "target": None, "values": [], "group": None, "time": None}
+        columns = columns.model_copy(update=alone)
+    check_table_columns(tables, columns, needs_labels, why)
+    reader = reader_of(columns, needs_labels)
+    examples = list(reader.read(read_tables(tables)))
+    if known_labels is not None and columns.kind != "spans":
+        refuse_unknown_labels(examples, known_labels, "the run does not know it")
+    if not examples:
+        raise DataError(
+            "no row can be used", where=", ".join(sources), why="; ".join(reader.announcements()) or "empty"
+        )
+    said = [note for table in tables for note in table.announcements]
+    return examples, reader.dropped, said + reader.announcements()
