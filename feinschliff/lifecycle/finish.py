@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor
 
 from feinschliff.data.examples import Splits
@@ -91,18 +92,22 @@ def calibrated(prepared: Prepared, trained: dict[str, Tensor], say: Callable[[st
 
 def export_best(
     prepared: Prepared,
-    best: dict[str, Tensor],
+    best: Path,
     model: ResolvedModel,
     splits: Splits,
     directory: RunDirectory,
-) -> None:
-    """Write the run's ``model`` folder from its kept weights, all or nothing, and beside it the adapter as PEFT has it,
-    where there is one.
+    say: Callable[[str], None] = lambda _: None,
+) -> dict[str, Tensor]:
+    """Write the run's ``model`` folder, all or nothing, and beside it the adapter in PEFT's format, where there is one.
+
+    Returns:
+        the trained weights that are in it, calibrated.
 
     Raises:
         ResourceError: the disk is full; the checkpoints are intact.
     """
-    base, weights = over_base(prepared, best, model)
+    trained = calibrated(prepared, load_file(best), say)
+    base, weights = over_base(prepared, trained, model)
     prepared.task.loaded.tokenizer.model_max_length = prepared.max_length_tokens  # `pipeline` cuts where training did
     building, adapter = directory.path / ".model.tmp", directory.path / ".adapter.tmp"
     try:
@@ -120,10 +125,11 @@ def export_best(
             metric=prepared.metric,
             base_model=model.name,
             pooling=prepared.network.pooling,
-            method=added.save(prepared, best, building),
+            method=added.save(prepared, trained, building),
         )
         (building / FACTS).write_text(json.dumps(facts.to_dict(), indent=2, ensure_ascii=False), encoding="utf-8")
         _put_in_place(building, directory.model)
+        return trained
     except (OSError, SafetensorError) as error:
         for folder in (building, adapter):
             shutil.rmtree(folder, ignore_errors=True)

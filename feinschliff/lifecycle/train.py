@@ -247,8 +247,7 @@ def _exported(
 ) -> TrainingResult:
     """Write the model, what can be said of it, and the result; then the checkpoints have served."""
     directory = context.directory
-    kept = finish.calibrated(prepared, load_file(loop.best_file(fit)), context.announce)
-    finish.export_best(prepared, kept, model, splits, directory)
+    kept = finish.export_best(prepared, loop.best_file(fit), model, splits, directory, context.announce)
     diagnosis = diagnose(prepared, kept, splits, result.curve, result.best_step)
     result = result.model_copy(update={"diagnosis": diagnosis, "announcements": list(context.notes)})
     write_training_card(result, prepared.config, model, splits)
