@@ -29,6 +29,7 @@ from feinschliff.lifecycle import interrupts
 VERBS = {
     "tune": "From a data file to a verdict: check, split, compare recipes, train, judge once on the test rows.",
     "train": "Train one model; the same command again resumes.",
+    "rates": "Suggest a learning rate, with a picture.",
     "evaluate": "Metrics with intervals, per class, calibration and the worst rows.",
     "predict": "The labels of texts, with scores.",
     "export": "Write a run's model as a folder that Hugging Face's classes load.",

@@ -82,9 +82,30 @@ def default_type(union: registry.Kind) -> str:
     return default.type
 
 
+def inner_parts(config: type[Config]) -> dict[str, type[Config]]:
+    """The parts within a part: field to class."""
+    return {
+        name: info.annotation
+        for name, info in config.model_fields.items()
+        if isinstance(info.annotation, type) and issubclass(info.annotation, Config)
+    }
+
+
 def section_fields(name: str, config: type[Config]) -> dict[str, Field]:
-    """The fields of one part, by dotted path."""
-    return {f"{name}.{field}": Field(f"{name}.{field}", info) for field, info in config.model_fields.items()}
+    """The fields of one part and of the parts within it, by dotted path."""
+    inner = inner_parts(config)
+    found = {f"{name}.{field}": Field(f"{name}.{field}", info) for field, info in config.model_fields.items()}
+    found = {path: field for path, field in found.items() if path.rpartition(".")[2] not in inner}
+    for field, part in inner.items():
+        found.update(section_fields(f"{name}.{field}", part))
+    return found
+
+
+def leaves(name: str, value: Any) -> dict[str, Any]:
+    """The values of a dumped part (or a value alone) by dotted path."""
+    if not isinstance(value, dict):
+        return {name: value}
+    return {path: leaf for key, item in value.items() for path, leaf in leaves(f"{name}.{key}", item).items()}
 
 
 def all_fields(parts: Mapping[str, type[Config]]) -> dict[str, Field]:

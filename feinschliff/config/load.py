@@ -175,7 +175,7 @@ def _unknown(given: Given, known: Mapping[str, Field], parts: Mapping[str, type[
     def spelled(path: str) -> str:
         return "--" + path.replace("_", "-") if given.form == "option" else path
 
-    if given.path in parts:
+    if any(path.startswith(given.path + ".") for path in known):
         first = next(path for path in known if path.startswith(given.path + "."))
         what = f"{given.path} is a part with fields of its own, not a value"
         return Fault(what, given.where, remedy=f"set one of its fields, such as {spelled(first)}")
@@ -199,12 +199,24 @@ def _validate_parts(
 ) -> dict[str, Config]:
     made = {}
     for name, config in parts.items():
-        mine = {path.rpartition(".")[2]: value for path, value in parsed.items() if path.startswith(f"{name}.")}
+        mine = {path.removeprefix(f"{name}."): value for path, value in parsed.items() if path.startswith(f"{name}.")}
         try:
-            made[name] = config.model_validate(mine)
+            made[name] = config.model_validate(_nested(mine))
         except ValidationError as error:
             faults += _explain(error, f"{name}.", values, known)
     return made
+
+
+def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values by dotted path as dictionaries in dictionaries."""
+    out: dict[str, Any] = {}
+    for path, value in values.items():
+        *above, last = path.split(".")
+        place = out
+        for part in above:
+            place = place.setdefault(part, {})
+        place[last] = value
+    return out
 
 
 def _explain(
@@ -212,9 +224,19 @@ def _explain(
 ) -> list[Fault]:
     faults: dict[str, Fault] = {}
     for detail in error.errors():
-        path = prefix + str(detail["loc"][0]) if detail["loc"] else prefix.rstrip(".")
+        path = _deepest(prefix, detail["loc"], known)
         faults.setdefault(path, _explain_one(detail, path, values.get(path), known.get(path)))
     return list(faults.values())
+
+
+def _deepest(prefix: str, places: Sequence[int | str], known: Mapping[str, Field]) -> str:
+    """The field in which pydantic found a fault: behind it stand members of unions and places in tuples."""
+    path = prefix.rstrip(".")
+    for place in places:
+        path = f"{path}.{place}" if path else str(place)
+        if path in known:
+            break
+    return path
 
 
 def _explain_one(detail: ErrorDetails, path: str, given: Given | None, field: Field | None) -> Fault:
@@ -264,8 +286,7 @@ def _placed(fault: Fault, values: Mapping[str, Given]) -> Fault:
 def _origins(config: RunConfig, values: Mapping[str, Given], parsed: Mapping[str, Any]) -> list[Origin]:
     origins = []
     for name, value in config.model_dump(mode="json").items():
-        leaves = {f"{name}.{key}": item for key, item in value.items()} if isinstance(value, dict) else {name: value}
-        for path, leaf in leaves.items():
+        for path, leaf in fields.leaves(name, value).items():
             origin = values[path].origin if path in parsed else "default"
             origins.append(Origin(field=path, value=fields.as_text(leaf), origin=origin))
     return origins

@@ -51,6 +51,8 @@ def parts() -> Iterator[PartReference]:
     yield PartReference("run", "The run itself.", tuple(_field(field) for field in own.values()))
     for name, config in fields.sections().items():
         yield _part(name, name, config)
+        for inner, part in fields.inner_parts(config).items():
+            yield _part(f"{name}.{inner}", f"{name}.{inner}", part)
     for union in fields.UNIONS:
         for member in registry.names(union):
             config = registry.load(union, member).CONFIG
@@ -61,7 +63,8 @@ def _part(title: str, name: str, config: type[Config]) -> PartReference:
     found = tuple(
         _field(field)
         for field in fields.section_fields(name, config).values()
-        if not (issubclass(config, TypedConfig) and field.path == f"{name}.type")
+        if field.path.rpartition(".")[0] == name
+        and not (issubclass(config, TypedConfig) and field.path == f"{name}.type")
     )
     return PartReference(title, inspect.cleandoc(config.__doc__ or ""), found)
 

@@ -98,12 +98,90 @@ def adversarial_steps_have_embeddings_to_move(config: RunConfig) -> list[Fault]:
     ]
 
 
+def pretrained_weights_to_pull_back_are_trained(config: RunConfig) -> list[Fault]:
+    """L2-SP is about weights that have a start worth keeping."""
+    strength, method = config.training.regularisation.l2_sp, config.method.type
+    if not strength or registry.says("method", method, "TRAINS_BASE_WEIGHTS"):
+        return []
+    return [
+        Fault(
+            f"training.regularisation.l2_sp = {strength:g} has no weights to hold near their start",
+            where="training.regularisation.l2_sp",
+            why=f"method {method} leaves the pretrained weights as they are and adds new ones",
+            remedy="leave it at 0, or train with method full, frozen_layers or bitfit",
+        )
+    ]
+
+
+def two_passes_differ(config: RunConfig) -> list[Fault]:
+    """R-Drop compares two draws of dropout; a task has to say how, and mixtures of rows leave nothing to compare."""
+    options, task = config.training.regularisation, config.task.type
+    where = "training.regularisation.r_drop"
+    if not options.r_drop:
+        return []
+    faults = []
+    if not config.model.dropout and not config.method.model_dump().get("dropout"):
+        why = "without dropout both passes are the same"
+        faults.append(Fault(f"{where} = {options.r_drop:g} needs dropout", where, why, "add --model.dropout 0.1"))
+    if not registry.says("task", task, "COMPARES_PASSES"):
+        faults.append(Fault(f"task {task} does not offer R-Drop", where, remedy="leave it at 0"))
+    if options.mixup:
+        what = f"{where} and training.regularisation.mixup are both given"
+        faults.append(Fault(what, where, "they learn from the same pass in two ways", "choose one of them"))
+    return faults
+
+
+def rows_can_be_mixed(config: RunConfig) -> list[Fault]:
+    """Mixup needs one vector a row and a head on it."""
+    share, task = config.training.regularisation.mixup, config.task.type
+    if not share or registry.says("task", task, "MIXES_FEATURES"):
+        return []
+    why = "mixtures have a meaning where each row is one vector with one answer"
+    where = "training.regularisation.mixup"
+    return [Fault(f"task {task} does not offer mixup", where, why, "leave it at 0")]
+
+
+def classes_are_those_of_rows(config: RunConfig) -> list[Fault]:
+    """Evening out counts the rows of each class."""
+    task, balance = config.task.type, config.training.balance
+    asked = {"class_weights": balance.class_weights != "none", "sampling": balance.sampling != "natural"}
+    if registry.says("task", task, "CLASSIFIES_ROWS"):
+        return []
+    why = "its rows do not belong to classes"
+    return [
+        Fault(f"task {task} does not offer training.balance.{name}", f"training.balance.{name}", why, "leave it out")
+        for name, given in asked.items()
+        if given
+    ]
+
+
+def validation_may_choose(config: RunConfig) -> list[Fault]:
+    """A soup, or what early stopping watches, has no effect where the last weights are kept or nothing stops early."""
+    training, place = config.training, "training.regularisation"
+    faults = []
+    if training.keep_weights == "last":
+        for name in ("soup", "early_stopping_metric"):
+            if training.regularisation.model_dump()[name]:
+                remedy = f"leave {name} out, or --training.keep-weights best"
+                why = "the last weights are kept, whatever validation says"
+                faults.append(Fault(f"{place}.{name} has no effect", f"{place}.{name}", why, remedy))
+    elif training.regularisation.early_stopping_metric and training.early_stopping_patience is None:
+        name, why = f"{place}.early_stopping_metric", "training.early_stopping_patience is none: nothing stops early"
+        faults.append(Fault(f"{name} has no effect", name, why, "give a patience, such as 3"))
+    return faults
+
+
 RULES: tuple[Rule, ...] = (
     splits_leave_training_rows,
     text_is_one_or_two_columns,
     columns_have_one_role,
     time_split_has_no_own_test,
     adversarial_steps_have_embeddings_to_move,
+    pretrained_weights_to_pull_back_are_trained,
+    two_passes_differ,
+    rows_can_be_mixed,
+    classes_are_those_of_rows,
+    validation_may_choose,
 )
 
 

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from feinschliff.config.bases import Config
+from feinschliff.config.regularisation import BalanceConfig, RegularisationConfig
 
 
 class TrainingConfig(Config):
@@ -69,6 +70,10 @@ class TrainingConfig(Config):
     """Past this size the prefix cache is a memory-mapped file."""
     num_threads: int | None = Field(default=None, ge=1)
     """CPU threads; None: all cores."""
+    regularisation: RegularisationConfig = RegularisationConfig()
+    """Against overfitting and forgetting."""
+    balance: BalanceConfig = BalanceConfig()
+    """Against uneven classes."""
 
     @property
     def resolved_schedule(self) -> Literal["linear", "cosine", "constant"]:

@@ -29,6 +29,8 @@ class TrainState:
     best_metric: float | None = None
     best_step: int = 0
     evaluations_since_best: int = 0
+    """Since the best of what early stopping watches."""
+    best_watched: float | None = None
     stopped_early: bool = False
     tokens: int = 0
     averaged_step: int = 0
@@ -36,8 +38,10 @@ class TrainState:
     seconds: float = 0.0
     loss_sum: float = 0.0
     """Loss and targets since the last point of the curve."""
-    loss_targets: int = 0
+    loss_targets: float = 0.0
     curve: list[CurvePoint] = field(default_factory=list)
+    soup_steps: list[int] = field(default_factory=list)
+    """Steps whose weights were averaged at the end, where that was no worse than the best of them."""
 
     def to_json(self) -> str:
         """As text."""

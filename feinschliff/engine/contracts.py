@@ -17,8 +17,11 @@ class LossOutput:
     """A loss summed over targets, never a mean: the loop divides once, over micro batches and ranks."""
 
     loss_sum: Tensor
-    num_targets: int
+    num_targets: float
+    """A count, or a sum of weights where targets are weighted."""
     metrics: Mapping[str, float] = field(default_factory=dict)
+    penalty: Tensor | None = None
+    """Learned from beside the loss and divided with it, but no part of the loss that is shown."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,11 +16,11 @@ from pathlib import Path
 from torch import Tensor
 
 from feinschliff.engine import checkpoint
-from feinschliff.engine.batching import epoch_order
 from feinschliff.engine.checkpoint import TrainState
-from feinschliff.engine.events import CheckpointSaved, Evaluated, Event, RunEnded, StepEnded
+from feinschliff.engine.events import Announced, CheckpointSaved, Evaluated, Event, RunEnded, StepEnded
 from feinschliff.engine.schedules import factor
 from feinschliff.engine.seeds import seed_step
+from feinschliff.engine.soup import Weights, greedy_soup, ingredients
 from feinschliff.engine.step import Learner, StepLoss, train_step
 from feinschliff.errors import DivergedError, Interrupted, RunDirectoryError
 from feinschliff.results.formats import goodness
@@ -39,8 +39,9 @@ class Fit:
     learner: Learner
     seed: int
     metric: str
-    validate: Callable[[], tuple[float, float]]
-    """(mean loss, metric) on the validation rows; see ``results.formats.goodness`` for which is better."""
+    validate: Callable[[], tuple[float, ...]]
+    """(mean loss, metric) on the validation rows, and the metric that early stopping watches where that is a third; see
+    ``results.formats.goodness`` for which is better."""
     checkpoints: Path
     state: TrainState = field(default_factory=TrainState)
     start_epoch: Callable[[int], None] = lambda _: None
@@ -89,7 +90,7 @@ def fit(run: Fit) -> Iterator[Event]:
     while state.step < run.total_steps and not state.stopped_early:
         epoch, place = divmod(state.step, run.steps_per_epoch)
         if order is None or epoch != order_epoch:
-            order, order_epoch = epoch_order(len(learner.table), run.seed, epoch), epoch
+            order, order_epoch = learner.order(run.seed, epoch), epoch
             run.start_epoch(epoch)
         rows = order[place * training.global_batch_rows : (place + 1) * training.global_batch_rows]
         rate = factor(state.step, run.total_steps, training.warmup_ratio, training.resolved_schedule)
@@ -125,6 +126,8 @@ def fit(run: Fit) -> Iterator[Event]:
             save_seconds = time.perf_counter() - saved_at
         if stop:
             raise Interrupted("stopped", remedy="start the same command again: it goes on where it was")
+    if training.regularisation.soup:
+        yield _make_soup(run)
     yield RunEnded(step=state.step, seconds=state.seconds)
 
 
@@ -159,19 +162,53 @@ def _evaluate(run: Fit) -> Evaluated:
     state, average = run.state, run.learner.average
     _average(run)
     with nullcontext() if average is None else average.in_place():
-        validation_loss, metric = run.validate()
+        validation_loss, metric, *watched = run.validate()
     run.learner.network.train()
     good = goodness(run.metric, metric)
     earlier = (point.validation_metric for point in state.curve)
     best = all(value is None or good > goodness(run.metric, value) for value in earlier)
-    state.evaluations_since_best = 0 if best else state.evaluations_since_best + 1
+    _watch(run, validation_loss, watched[0] if watched else metric)
+    point = _add_point(run, validation_loss, metric)
     if best or run.learner.training.keep_weights == "last":
         state.best_metric, state.best_step = metric, state.step
-        checkpoint.save_tensors(best_file(run), (average or run.learner.masters).named())
+    if state.step in _kept_steps(run, state):
+        checkpoint.save_tensors(_kept_file(run, state.step), (average or run.learner.masters).named())
         _remove_unreferenced(run)
-    point = _add_point(run, validation_loss, metric)
     return Evaluated(
         step=state.step, epoch=point.epoch, loss=validation_loss, metric_name=run.metric, metric=metric, best=best
+    )
+
+
+def _watch(run: Fit, loss: float, metric: float) -> None:
+    """Count the validations since the best of what early stopping watches: the loss, or a metric."""
+    state, name = run.state, run.learner.training.regularisation.early_stopping_metric or run.metric
+    value = goodness(name, loss if name == "loss" else metric)
+    if state.best_watched is None or value > state.best_watched:
+        state.best_watched, state.evaluations_since_best = value, 0
+    else:
+        state.evaluations_since_best += 1
+
+
+def _make_soup(run: Fit) -> Announced:
+    """Average the best validations' weights as long as validation agrees; a soup that helps is what is kept."""
+    state, masters = run.state, run.learner.masters
+
+    def score(weights: Weights) -> tuple[float, float]:
+        with masters.lent([weights[name] for name in masters.names]):
+            loss, metric, *_ = run.validate()
+        return loss, metric
+
+    points = ingredients(state.curve, run.learner.training.regularisation.soup, run.metric)
+    soup = greedy_soup(points, lambda step: _kept_file(run, step), score, run.metric)
+    if len(soup.steps) == 1:
+        return Announced(f"none of the {len(points)} best validations' weights improve the best by being averaged in")
+    before, state.best_metric = state.best_metric or 0.0, soup.metric
+    state.soup_steps = list(soup.steps)
+    checkpoint.save_tensors(best_file(run), soup.weights)
+    said = ", ".join(map(str, soup.steps))
+    return Announced(
+        f"kept: the average of the weights after steps {said} (greedy soup): validation {run.metric} "
+        f"{soup.metric:.4f}, of the best of them alone {before:.4f}"
     )
 
 
@@ -208,7 +245,17 @@ def _checkpoint_due(run: Fit, saved_at: float, save_seconds: float) -> bool:
 
 def best_file(run: Fit) -> Path:
     """Where the weights to be kept lie. A file a step, so a checkpoint never refers to newer weights than its own."""
-    return run.checkpoints / f"best-{run.state.best_step:08d}.safetensors"
+    return run.checkpoints / "soup.safetensors" if run.state.soup_steps else _kept_file(run, run.state.best_step)
+
+
+def _kept_file(run: Fit, step: int) -> Path:
+    return run.checkpoints / f"best-{step:08d}.safetensors"
+
+
+def _kept_steps(run: Fit, state: TrainState) -> set[int]:
+    """Validations whose weights a state refers to: the one that is kept, and those that may be averaged at the end."""
+    most = run.learner.training.regularisation.soup
+    return {state.best_step, *(point.step for point in ingredients(state.curve, most, run.metric))}
 
 
 def save(run: Fit) -> Path:
@@ -224,9 +271,9 @@ def save(run: Fit) -> Path:
 
 def _remove_unreferenced(run: Fit) -> None:
     """Remove kept weights of earlier validations that neither the run nor a checkpoint of it refers to."""
-    wanted = {run.state.best_step}
+    wanted = _kept_steps(run, run.state)
     for kept in checkpoint.complete(run.checkpoints):
-        wanted.add(checkpoint.load_state(kept).best_step)
+        wanted |= _kept_steps(run, checkpoint.load_state(kept))
     for file in run.checkpoints.glob("best-*.safetensors"):
         if int(file.stem.split("-")[1]) not in wanted:
             file.unlink(missing_ok=True)

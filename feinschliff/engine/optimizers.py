@@ -56,9 +56,22 @@ class GroupedAdamW:
         self._adam.step()
         self._adam.zero_grad(set_to_none=True)
 
+    def rates(self, schedule_factor: float) -> dict[str, float]:
+        """The rate of each parameter in a step, by name."""
+        name_of = {id(parameter): name for name, parameter in self.named.items()}
+        return {
+            name_of[id(parameter)]: self.learning_rate * factor * schedule_factor
+            for group, factor in zip(self._adam.param_groups, self.factors, strict=True)
+            for parameter in group["params"]
+        }
+
     def rehearse(self) -> None:
         """A step at rate zero, so that memory for the moments is known to be there; it leaves no trace."""
         self.step(0.0)
+        self.forget()
+
+    def forget(self) -> None:
+        """Drop moments and step counts."""
         self._adam.state.clear()
 
     def state(self) -> dict[str, Tensor]:

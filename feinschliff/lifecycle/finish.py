@@ -97,8 +97,11 @@ def export_best(
     splits: Splits,
     directory: RunDirectory,
     say: Callable[[str], None] = lambda _: None,
-) -> None:
+) -> dict[str, Tensor]:
     """Write the run's ``model`` folder, all or nothing, and beside it the adapter in PEFT's format, where there is one.
+
+    Returns:
+        the trained weights that are in it, calibrated.
 
     Raises:
         ResourceError: the disk is full; the checkpoints are intact.
@@ -126,6 +129,7 @@ def export_best(
         )
         (building / FACTS).write_text(json.dumps(facts.to_dict(), indent=2, ensure_ascii=False), encoding="utf-8")
         _put_in_place(building, directory.model)
+        return trained
     except (OSError, SafetensorError) as error:
         for folder in (building, adapter):
             shutil.rmtree(folder, ignore_errors=True)

@@ -24,6 +24,7 @@ from feinschliff.engine.precision import DTYPES, MasterWeights, Precision, choos
 from feinschliff.engine.scoring import outputs
 from feinschliff.engine.step import Learner
 from feinschliff.errors import ConfigError, DataError
+from feinschliff.lifecycle.regularise import regularise, watched_metric
 from feinschliff.models.live_embedding import LiveEmbedding, live_ids
 from feinschliff.models.sources import ResolvedModel
 from feinschliff.tasks._task import EncodedSet, Floats, TaskContext, encoded
@@ -49,16 +50,16 @@ class Prepared:
     live_ids: Any
     announcements: list[str] = field(default_factory=list)
 
-    def validate(self) -> tuple[float, float]:
-        """(mean loss, deciding metric) on the validation rows."""
+    def validate(self) -> tuple[float, ...]:
+        """(mean loss, deciding metric) on the validation rows, and what early stopping watches if that is a third."""
         found, validation = self.validation_outputs(), self.validation
         if validation.targets is None:
             raise DataError("the validation rows have no labels")
         answers = self.task.answers(found, validation)
-        return (
-            self.task.validation_loss(found, validation),
-            self.task.score(answers, validation.examples, self.metric),
-        )
+        watched = watched_metric(self.config, self.metric, self.task.deciding_metrics())
+        names = [self.metric] if watched is None else [self.metric, watched]
+        loss: float = self.task.validation_loss(found, validation)
+        return loss, *(self.task.score(answers, validation.examples, name) for name in names)
 
     def validation_outputs(self) -> Floats:
         """Outputs of the network as it is now, for all validation rows."""
@@ -115,6 +116,7 @@ def deciding_metric(config: RunConfig, splits: Splits) -> tuple[str, str]:
     task, asked = task_of(config, splits), config.evaluation.metric
     if not asked:
         found: tuple[str, str] = task.deciding_metric(splits.train)
+        watched_metric(config, found[0], task.deciding_metrics())
         return found
     if asked not in task.deciding_metrics():
         kinds = {"single_label": "one label", "multi_label": "several labels"}
@@ -124,6 +126,7 @@ def deciding_metric(config: RunConfig, splits: Splits) -> tuple[str, str]:
             why="only metrics of which more is better, known for such rows",
             remedy=f"one of: {', '.join(task.deciding_metrics())}",
         )
+    watched_metric(config, asked, task.deciding_metrics())
     return asked, "as asked"
 
 
@@ -209,6 +212,7 @@ def prepare(
         embeddings=_trained_embeddings(network),
         average=_average(config, masters),
     )
+    regularise(learner, config, task, say)
     metric, reason = deciding_metric(config, splits)
     say(f"deciding metric {metric}: {reason}")
     return Prepared(

@@ -85,14 +85,20 @@ def given_fields(origins: Sequence[Origin]) -> set[str]:
 def usable(recipes: Sequence[Recipe], config: RunConfig, given: set[str]) -> list[Recipe]:
     """The recipes that respect what the person asked for: a method that was named is the only one, epochs are theirs.
 
-    Adversarial steps leave those that train the embeddings, at twice the cost.
+    Adversarial steps leave those that train the embeddings, at twice the cost; L2-SP those that train pretrained
+    weights; R-Drop doubles the cost.
     """
+    options = config.training.regularisation
     if "training.epochs" in given:
         asked_epochs = {"epochs": config.training.epochs}
         recipes = [replace(recipe, training={**recipe.training, **asked_epochs}) for recipe in recipes]
     if config.training.adversarial_epsilon:
         able = [r for r in recipes if registry.says("method", str(r.method["type"]), "TRAINS_EMBEDDINGS")]
         recipes = [replace(recipe, forwards_per_row=2 * recipe.forwards_per_row) for recipe in able]
+    if options.l2_sp:
+        recipes = [r for r in recipes if registry.says("method", str(r.method["type"]), "TRAINS_BASE_WEIGHTS")]
+    if options.r_drop:
+        recipes = [replace(recipe, forwards_per_row=2 * recipe.forwards_per_row) for recipe in recipes]
     if not any(name == "method" or name.startswith("method.") for name in given):
         return list(recipes)
     own = [recipe for recipe in recipes if recipe.method["type"] == config.method.type] or [_of_no_recipe(recipes[-1])]

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 
 from feinschliff import registry
+from feinschliff.config import rules
 from feinschliff.config.run import RunConfig
+from feinschliff.errors import ConfigError
 from feinschliff.results.data import Kind
 
 ROWS_OF: dict[Kind, str] = {"single_label": "labels", "multi_label": "labels", "values": "values", "spans": "spans"}
@@ -26,12 +28,19 @@ def with_rows(config: RunConfig, given: Collection[str]) -> RunConfig:
 
 
 def with_task(config: RunConfig, given: Collection[str], kind: Kind, say: Callable[[str], None]) -> RunConfig:
-    """The configuration with the task that rows of this kind are for, where none was asked for."""
+    """The configuration with the task that rows of this kind are for, where none was asked for.
+
+    Raises:
+        ConfigError: an option was given that this task does not offer.
+    """
     if asks_for_task(given):
         return config
     for name in registry.names("task"):
         module = registry.load("task", name)
         if registry.says("task", name, "BY_DEFAULT") and ROWS_OF[kind] == module.ROWS:
             say(f"task {name}: what the rows are for (another: --task NAME)")
-            return config.model_copy(update={"task": module.CONFIG()})
+            found = config.model_copy(update={"task": module.CONFIG()})
+            if faults := rules.check(found):
+                raise ConfigError(faults)
+            return found
     return config

@@ -25,6 +25,7 @@ from feinschliff.engine.events import Announced, Event
 from feinschliff.errors import Interrupted, RunDirectoryError
 from feinschliff.lifecycle import finish, held_out, interrupts
 from feinschliff.lifecycle.cards import write_training_card
+from feinschliff.lifecycle.diagnosis import diagnose
 from feinschliff.lifecycle.observing import Observer, tell
 from feinschliff.lifecycle.prepare import Prepared, count_parameters, deciding_metric, prepare
 from feinschliff.lifecycle.recipes import given_fields
@@ -232,17 +233,27 @@ def run(config: RunConfig, splits: Splits, model: ResolvedModel, context: RunCon
             context.announce(f"resumed from step {resumed}")
         with interrupts.flag() as fit.stop_requested:
             for event in loop.fit(fit):
-                context.tell(event)
-        if context.export:
-            finish.export_best(prepared, loop.best_file(fit), model, splits, directory, context.announce)
+                context.announce(event.message) if isinstance(event, Announced) else context.tell(event)
         result = _result(prepared, fit, context, facts, resumed)
         if context.export:
-            write_training_card(result, config, model, splits)
-            write_json(directory.training, result.model_dump(mode="json"))
-            shutil.rmtree(directory.checkpoints, ignore_errors=True)
+            result = _exported(prepared, fit, context, result, splits, model)
         return result
     finally:
         prepared.close()
+
+
+def _exported(
+    prepared: Prepared, fit: loop.Fit, context: RunContext, result: TrainingResult, splits: Splits, model: ResolvedModel
+) -> TrainingResult:
+    """Write the model, what can be said of it, and the result; then the checkpoints have served."""
+    directory = context.directory
+    kept = finish.export_best(prepared, loop.best_file(fit), model, splits, directory, context.announce)
+    diagnosis = diagnose(prepared, kept, splits, result.curve, result.best_step)
+    result = result.model_copy(update={"diagnosis": diagnosis, "announcements": list(context.notes)})
+    write_training_card(result, prepared.config, model, splits)
+    write_json(directory.training, result.model_dump(mode="json"))
+    shutil.rmtree(directory.checkpoints, ignore_errors=True)
+    return result
 
 
 def _start_over_or_refuse(context: RunContext) -> None:

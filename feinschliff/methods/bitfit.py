@@ -66,5 +66,6 @@ class Bitfit(Method):
 
 
 CONFIG = BitfitConfig
+TRAINS_BASE_WEIGHTS = True
 create = Bitfit
 EXAMPLE = {"type": "bitfit"}

@@ -92,5 +92,6 @@ def _norms(network: Any) -> set[str]:
 
 
 CONFIG = FrozenLayersConfig
+TRAINS_BASE_WEIGHTS = True
 create = FrozenLayers
 EXAMPLE = {"type": "frozen_layers", "trained_layers": 1}

@@ -33,6 +33,7 @@ class Full(Method):
 
 
 CONFIG = FullConfig
+TRAINS_BASE_WEIGHTS = True
 TRAINS_EMBEDDINGS = True
 create = Full
 EXAMPLE = {"type": "full"}

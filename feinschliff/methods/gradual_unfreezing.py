@@ -67,6 +67,7 @@ def _never_trained(network: nn.Module) -> set[int]:
 
 
 CONFIG = GradualUnfreezingConfig
+TRAINS_BASE_WEIGHTS = True
 create = GradualUnfreezing
 EXAMPLE = {"type": "gradual_unfreezing", "layers_per_epoch": 2.0}
 """Three epochs train all of a model of three layers."""

@@ -64,6 +64,7 @@ def line_chart(
     x_label: str,
     format_y: Callable[[float], str],
     mark: tuple[float, str] | None = None,
+    format_x: Callable[[float], str] = "{:,g}".format,
 ) -> Markup:
     """Lines over a common x; ``mark`` draws a dashed upright at an x with a word beside it.
 
@@ -74,7 +75,7 @@ def line_chart(
     if not points:
         return Markup("")
     x, y = _axes(points)
-    parts = [_frame(x, y, x_label, format_y)]
+    parts = [_frame(x, y, x_label, format_y, format_x)]
     if mark is not None:
         parts.append(_mark(x, *mark))
     for one in shown:
@@ -179,8 +180,10 @@ def _span(low: float, high: float, margin: float) -> tuple[float, float]:
     return low - room, high + room
 
 
-def _frame(x: Axis, y: Axis, x_label: str, format_y: Callable[[float], str]) -> Markup:
-    ticks = [_text(x(t), _HEIGHT - _BOTTOM + 15, f"{t:,g}", "middle") for t in x.ticks]
+def _frame(
+    x: Axis, y: Axis, x_label: str, format_y: Callable[[float], str], format_x: Callable[[float], str]
+) -> Markup:
+    ticks = [_text(x(t), _HEIGHT - _BOTTOM + 15, format_x(t), "middle") for t in x.ticks]
     label = _text((x.start + x.end) / 2, _HEIGHT - 4, x_label, "middle")
     return Markup("").join([_grid(x, y, format_y), *ticks, label])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import shlex
 from functools import cache
@@ -16,7 +17,7 @@ from feinschliff.reports import charts, views
 from feinschliff.reports.markdown import escape_markdown, in_code
 from feinschliff.reports.views import Page, Reportable
 from feinschliff.results import formats
-from feinschliff.results.training import TrainingResult
+from feinschliff.results.training import RateSearch, TrainingResult
 from feinschliff.store.run_directory import RunDirectory, write_bytes
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -26,7 +27,7 @@ def write_report(result: Reportable, directory: str | Path) -> Path:
     """Write ``report.html`` and ``report.md`` into a run's directory.
 
     Args:
-        result: what `tune`, `evaluate`, `train` or `data check` returned.
+        result: what `tune`, `evaluate`, `train`, `rates` or `data check` returned.
 
     Returns:
         The path of the HTML page.
@@ -72,6 +73,8 @@ def _contents(page: Page) -> list[tuple[str, str, str]]:
         (evaluation and not tune, "evaluation", "results", "Metrics"),
         (tune and tune.details.trials, "parts", "candidates", "Candidates tried"),
         (page.training, "parts", "training", "Training"),
+        (page.training and page.training.diagnosis, "learning", "learned", "Learned, or learned by heart?"),
+        (page.rates, "learning", "rates", "Loss over growing learning rates"),
         (evaluation and evaluation.confusion, "evaluation", "confusion", "Which classes are confused"),
         (evaluation and evaluation.classes, "evaluation", "classes", "Each class"),
         (evaluation and evaluation.calibration, "evaluation", "calibration", "Can the probabilities be trusted?"),
@@ -124,6 +127,23 @@ def _curves(training: TrainingResult) -> tuple[Markup, Markup]:
     )
 
 
+def _rate_chart(rates: RateSearch) -> Markup:
+    """The losses of a sweep over the rate's power of ten."""
+    lines = [
+        charts.Series("each step", "train", [(math.log10(p.rate), p.loss) for p in rates.points]),
+        charts.Series("smoothed", "validation", [(math.log10(p.rate), p.smoothed) for p in rates.points]),
+    ]
+    mark = None if rates.suggestion is None else (math.log10(rates.suggestion), "suggested")
+    return charts.line_chart(
+        lines,
+        "Training loss over growing learning rates",
+        "learning rate",
+        lambda v: f"{v:.3g}",
+        mark,
+        lambda v: f"{10**v:.1g}",
+    )
+
+
 def _not_finite(training: TrainingResult) -> int:
     """How many points of the curves cannot be drawn."""
     values = [
@@ -172,6 +192,7 @@ _GLOBALS: dict[str, Any] = {
     "strip": charts.interval_strip,
     "curves": _curves,
     "not_finite": _not_finite,
+    "rate_chart": _rate_chart,
     "reliability": charts.reliability_diagram,
     "heat": charts.heatmap,
 }

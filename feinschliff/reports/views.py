@@ -12,14 +12,14 @@ from feinschliff.results.data import DataReport
 from feinschliff.results.evaluation import ClassResult, EvaluationResult
 from feinschliff.results.formats import format_candidate, goodness
 from feinschliff.results.measures import Measure
-from feinschliff.results.training import TrainingResult
+from feinschliff.results.training import RateSearch, TrainingResult
 
 TUNED = "tuned model"
 MAX_CONFUSION_TABLE = 20
 """Up to so many classes the confusion matrix is a table with numbers, beyond it a picture and the worst pairs."""
 MAX_HEATMAP = 200
 
-Reportable = TuneResult | EvaluationResult | TrainingResult | DataReport
+Reportable = TuneResult | EvaluationResult | TrainingResult | DataReport | RateSearch
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,7 @@ class Page:
     evaluation: EvaluationResult | None = None
     training: TrainingResult | None = None
     data: DataReport | None = None
+    rates: RateSearch | None = None
 
 
 def page_of(result: Reportable) -> Page:
@@ -51,6 +52,8 @@ def page_of(result: Reportable) -> Page:
             return Page("Evaluation", f"{result.rows:,} rows", evaluation=result)
         case TrainingResult():
             return Page("Training", f"method {result.method}, {result.rows:,} rows", training=result)
+        case RateSearch():
+            return Page("Learning rate", f"method {result.method}, {result.rows:,} rows", rates=result)
         case DataReport():
             return Page("Data check", ", ".join(Path(name).name for name in result.files), data=result)
 
@@ -182,6 +185,7 @@ def announcements(page: Page) -> list[str]:
     found = list(page.data.columns.announcements) if page.data else []
     found += page.tune.details.announcements if page.tune else []
     found += page.training.announcements if page.training else []
+    found += page.rates.announcements if page.rates else []
     return list(dict.fromkeys(found))
 
 

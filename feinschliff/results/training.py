@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from feinschliff.results.evaluation import WrongRow
 from feinschliff.results.measures import Result
 
 
@@ -23,6 +24,60 @@ class Forecast(Result):
 
     forecast_seconds: float
     actual_seconds: float
+
+
+class RatePoint(Result):
+    """One step of a sweep over learning rates."""
+
+    rate: float
+    loss: float
+    smoothed: float
+
+
+class RateSearch(Result):
+    """The answer of `rates`: losses over growing learning rates, and what they suggest."""
+
+    method: str
+    rows: int
+    steps: int
+    """Steps asked for; fewer points: the loss diverged before."""
+    points: list[RatePoint] = Field(default_factory=list)
+    suggestion: float | None
+    """A tenth of the rate at which the smoothed loss is lowest; None: the loss never fell."""
+    steepest: float | None
+    """The rate at which it falls fastest."""
+    lowest: float | None
+    """The rate at which it is lowest."""
+    default: float
+    """The rate that a run would take without being told: the method's, or the configured one."""
+    seconds: float = 0.0
+    report: str | None = None
+    """The page with the picture."""
+    announcements: list[str] = Field(default_factory=list)
+
+
+class Diagnosis(Result):
+    """Learned, or learned by heart: training rows beside validation rows, by the weights that are kept."""
+
+    train_rows: int
+    """Rows of the sample of the training rows."""
+    validation_rows: int
+    train_loss: float
+    """Mean cross-entropy without smoothing, dropout or class weights: comparable with the validation's."""
+    validation_loss: float
+    train_metric: float
+    validation_metric: float
+    train_sure: float
+    """Share answered right with more than 99% confidence."""
+    validation_sure: float
+    best_step: int
+    last_step: int
+    loss_rises_after: int | None = None
+    """Step of the lowest validation loss, where it is clearly higher at the end (by a tenth)."""
+    sentences: list[str] = Field(default_factory=list)
+    """The same in plain words."""
+    wrong: list[WrongRow] = Field(default_factory=list)
+    """Training rows of the sample that are still answered otherwise, with most confidence: likely wrong labels."""
 
 
 class TrainingResult(Result):
@@ -54,5 +109,7 @@ class TrainingResult(Result):
     announcements: list[str] = Field(default_factory=list)
     """Every choice that was made for the person, with its reason."""
     resumed_from_step: int | None = None
+    diagnosis: Diagnosis | None = None
+    """Where the model was kept and its task gives each row classes."""
     weights_sha256: str = ""
     """Hash over the kept weights, for comparing runs to the bit."""

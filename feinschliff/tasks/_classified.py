@@ -81,7 +81,7 @@ def judge(
         confusion=None if multi_label else confusion_matrix(references, decisions, len(label_names)).tolist(),
         classes=per_class(references, decisions, list(label_names), config.confidence),
         calibration=expected_calibration_error(confidence.astype(np.float64), right),
-        worst=_worst(scores, references, decisions, examples, label_names, config.worst_examples),
+        worst=worst_rows(scores, references, decisions, examples, label_names, config.worst_examples),
     )
 
 
@@ -90,7 +90,7 @@ def _of_each_label(scores: Floats, references: Any, decisions: Any) -> tuple[Any
     return np.where(decisions == 1, scores, 1.0 - scores).ravel(), (references == decisions).ravel()
 
 
-def _worst(
+def worst_rows(
     scores: Floats, references: Any, decisions: Any, examples: Sequence[Example], names: Sequence[str], most: int
 ) -> list[WrongRow]:
     """The most confidently wrong rows."""

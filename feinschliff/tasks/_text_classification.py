@@ -37,6 +37,9 @@ from feinschliff.tasks._task import EncodedSet, Floats, Frozen, Rival
 class TextClassification(PooledTextTask):
     """Keeps :class:`feinschliff.tasks._task.Task`."""
 
+    class_weights: Tensor | None = None
+    """[C]: see ``engine.class_balance``; None: all count alike."""
+
     @property
     def num_outputs(self) -> int:
         """Classes."""
@@ -59,15 +62,32 @@ class TextClassification(PooledTextTask):
 
     def loss(self, network: nn.Module, batch: Batch) -> LossOutput:
         """Summed over rows (one label) or over rows and labels (several)."""
-        logits, targets = network(batch), batch.targets
+        return self.loss_of(network, self.logits(network, batch), batch)
+
+    def logits(self, network: nn.Module, batch: Batch) -> Tensor:
+        """Logits [B, C] of one pass."""
+        logits: Tensor = network(batch)
+        return logits
+
+    def loss_of(self, network: nn.Module, logits: Tensor, batch: Batch) -> LossOutput:
+        """The summed loss of logits [B, C]; targets count by their class's weight, where classes have weights."""
+        targets, weights_C = batch.targets, self.class_weights
         if targets is None:
             raise RuntimeError("a batch without targets has no loss")
         if self.context.multi_label:
-            total = F.binary_cross_entropy_with_logits(logits, targets, reduction="sum")
-            return LossOutput(total, targets.numel())
+            total = F.binary_cross_entropy_with_logits(logits, targets, reduction="sum", pos_weight=weights_C)
+            counted = targets.numel() if weights_C is None else float((1.0 + (weights_C - 1.0) * targets).sum())
+            return LossOutput(total, counted)
         smoothing = self.context.label_smoothing if network.training else 0.0
-        total = F.cross_entropy(logits, targets, reduction="sum", label_smoothing=smoothing)
-        return LossOutput(total, len(targets))
+        total = F.cross_entropy(logits, targets, weights_C, reduction="sum", label_smoothing=smoothing)
+        return LossOutput(total, len(targets) if weights_C is None else float(weights_C[targets].sum()))
+
+    def divergence(self, first: Tensor, second: Tensor) -> Tensor:
+        """``(KL(p | q) + KL(q | p)) / 2`` of two passes' logits [B, C], summed over rows, or over rows and labels."""
+        if self.context.multi_label:
+            return 0.5 * ((torch.sigmoid(first) - torch.sigmoid(second)) * (first - second)).sum()
+        p, q = torch.log_softmax(first, -1), torch.log_softmax(second, -1)
+        return 0.5 * ((p.exp() - q.exp()) * (p - q)).sum()
 
     def expected_first_loss(self) -> float:
         """Mean loss of a head that knows nothing: ln(classes), or ln 2 a label."""

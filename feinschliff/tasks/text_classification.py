@@ -32,4 +32,7 @@ def create(config: TextClassificationConfig, context: TaskContext) -> TextClassi
 CONFIG = TextClassificationConfig
 ROWS = "labels"
 BY_DEFAULT = True
+CLASSIFIES_ROWS = True
+COMPARES_PASSES = True
+MIXES_FEATURES = True
 EXAMPLE = {"type": "text_classification"}

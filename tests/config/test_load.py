@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from feinschliff.config import fields
 from feinschliff.config.load import load_run_config, read_resolved, write_resolved
 from feinschliff.errors import ConfigError, Fault
 from feinschliff.results.comparison import Origin
@@ -31,10 +32,53 @@ def test_nothing_given_is_the_defaults() -> None:
 
 def test_every_field_of_the_configuration_has_exactly_one_origin() -> None:
     config, origins = load_run_config(None, ["--method.type", "lora"])
-    leaves = set()
-    for name, value in config.model_dump().items():
-        leaves |= {f"{name}.{key}" for key in value} if isinstance(value, dict) else {name}
+    leaves = {path for name, value in config.model_dump().items() for path in fields.leaves(name, value)}
     assert sorted(leaves) == sorted(origin.field for origin in origins)
+    assert "training.regularisation.l2_sp" in leaves
+
+
+def test_a_part_within_a_part_is_set_from_everywhere(tmp_path: Path) -> None:
+    file = tmp_path / "run.yaml"
+    text = "training:\n  epochs: 2\n  regularisation:\n    r_drop: 0.5\n    l2-sp: 0.2\nmodel:\n  dropout: 0.1\n"
+    file.write_text(text, encoding="utf-8")
+    config, origins = load_run_config(
+        file, ["--training.regularisation.l2-sp", "0.01", "--training.regularisation.early-stopping-metric=loss"]
+    )
+    found = config.training.regularisation
+    assert (found.l2_sp, found.r_drop, found.early_stopping_metric, found.mixup) == (0.01, 0.5, "loss", 0.0)
+    assert _origin(origins, "training.regularisation.l2_sp") == "command line"
+    assert _origin(origins, "training.regularisation.r_drop") == f"{file}:4"
+    assert _origin(origins, "training.regularisation.mixup") == "default"
+    nested = load_run_config(
+        None, {"training": {"regularisation": {"l2_sp": 0.01}, "balance": {"sampling": "balanced"}}}
+    )
+    assert nested[0].training.regularisation.l2_sp == 0.01
+    assert nested[0].training.balance.sampling == "balanced"
+
+
+def test_faults_within_an_inner_part_name_it(tmp_path: Path) -> None:
+    place = "--training.regularisation.l2-sp"
+    assert [(fault.what, fault.where) for fault in _faults(place, "-1")] == [
+        ("training.regularisation.l2_sp = -1 is out of range", place)
+    ]
+    (unknown,) = _faults("--training.l2-sp", "1")
+    assert unknown.remedy == f"did you mean {place}?"
+    (part,) = _faults("--training.regularisation", "1")
+    assert "is a part with fields of its own" in part.what
+    (choice,) = _faults("--training.balance.class-weights", "sqr")
+    assert choice.remedy == "did you mean sqrt?"
+    file = tmp_path / "run.yaml"
+    file.write_text("training:\n  regularisation:\n    mixup: often\n", encoding="utf-8")
+    (word,) = _faults(yaml=file)
+    assert (word.what, word.where) == ("training.regularisation.mixup = often is not a number", f"{file}:3")
+
+
+def test_what_was_resolved_with_an_inner_part_is_read_back(tmp_path: Path) -> None:
+    config, origins = load_run_config(None, ["--training.regularisation.soup", "3"])
+    write_resolved(RunDirectory(tmp_path), config, origins)
+    again, kept = read_resolved(tmp_path)
+    assert again == config
+    assert _origin(kept, "training.regularisation.soup") == "command line"
 
 
 def test_layers_file_given_options(tmp_path: Path) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
+from feinschliff.config import rules
 from feinschliff.config.data import DataConfig
 from feinschliff.config.rules import RULES, check
 from feinschliff.config.run import RunConfig
@@ -50,3 +53,60 @@ def test_adversarial_steps_want_trained_embeddings(method: str, faults: int) -> 
     wanted = {"method": {"type": method}, "training": {"adversarial_epsilon": 0.5}}
     assert len(check(RunConfig.model_validate(wanted))) == faults
     assert check(RunConfig.model_validate({"method": {"type": method}})) == []
+
+
+@pytest.mark.parametrize(
+    ("wanted", "words"),
+    [
+        ({"method": "lora", "training": {"regularisation": {"l2_sp": 0.1}}}, "no weights to hold near their start"),
+        ({"training": {"regularisation": {"r_drop": 1.0}}}, "needs dropout"),
+        (
+            {"model": {"dropout": 0.1}, "training": {"regularisation": {"r_drop": 1.0, "mixup": 0.2}}},
+            "are both given",
+        ),
+        ({"training": {"keep_weights": "last", "regularisation": {"soup": 3}}}, "soup has no effect"),
+        (
+            {"training": {"keep_weights": "last", "regularisation": {"early_stopping_metric": "loss"}}},
+            "early_stopping_metric has no effect",
+        ),
+        (
+            {"training": {"early_stopping_patience": None, "regularisation": {"early_stopping_metric": "loss"}}},
+            "early_stopping_metric has no effect",
+        ),
+    ],
+)
+def test_options_that_cannot_do_anything_are_refused(wanted: dict[str, Any], words: str) -> None:
+    (fault,) = check(RunConfig.model_validate(wanted))
+    assert words in fault.what
+    assert fault.remedy
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"regularisation": {"r_drop": 1.0}}, "does not offer R-Drop"),
+        ({"regularisation": {"mixup": 0.3}}, "does not offer mixup"),
+        ({"balance": {"class_weights": "sqrt"}}, "does not offer training.balance.class_weights"),
+        ({"balance": {"sampling": "balanced"}}, "does not offer training.balance.sampling"),
+    ],
+)
+def test_a_task_offers_what_it_says_it_offers(
+    monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], words: str
+) -> None:
+    wanted = RunConfig.model_validate({"model": {"dropout": 0.1}, "training": options})
+    assert check(wanted) == []
+    monkeypatch.setattr(rules.registry, "says", lambda kind, name, fact: kind == "method")
+    (fault,) = check(wanted)
+    assert words in fault.what
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        {"method": {"type": "lora", "dropout": 0.1}, "training": {"regularisation": {"r_drop": 1.0}}},
+        {"method": "lora", "training": {"regularisation": {"l2_sp_head": 0.1}}},
+        {"method": "frozen_layers", "training": {"regularisation": {"l2_sp": 0.1, "soup": 3}}},
+    ],
+)
+def test_options_that_make_sense_pass(wanted: dict[str, Any]) -> None:
+    assert check(RunConfig.model_validate(wanted)) == []

@@ -179,3 +179,36 @@ def test_a_loss_that_is_no_number_ends_the_run_and_keeps_what_was_saved(tiny_ber
         list(loop.fit(fit))
     assert fit.state.step == fit.steps_per_epoch + 1
     assert all(bool(torch.isfinite(value).all()) for value in load_file(loop.best_file(fit)).values())
+
+
+def watched(folder: Path, path: Path, values: list[tuple[float, ...]], metric: str) -> loop.Fit:
+    """A run whose validations give ``values``, stopped by a patience of two."""
+    options = {"early_stopping_metric": metric}
+    fit = made_fit(made_run(folder, path, epochs=6, early_stopping_patience=2, regularisation=options), path)
+    given = iter(values)
+    fit.validate = lambda: next(given)
+    list(loop.fit(fit))
+    return fit
+
+
+def test_early_stopping_can_watch_the_loss_while_the_metric_chooses(tiny_bert: Path, tmp_path: Path) -> None:
+    values = [(0.9, 0.5), (0.6, 0.4), (0.7, 0.6), (0.8, 0.7), (0.1, 0.9)]
+    fit = watched(tiny_bert, tmp_path, [(*value,) for value in values], "loss")
+    assert (fit.state.step, fit.state.stopped_early) == (24, True)
+    assert (fit.state.best_step, fit.state.best_metric) == (24, 0.7)
+
+
+def test_early_stopping_can_watch_a_third_number(tiny_bert: Path, tmp_path: Path) -> None:
+    values = [(0.5, 0.3, 0.8), (0.5, 0.4, 0.8), (0.5, 0.5, 0.7), (0.5, 0.9, 0.9)]
+    fit = watched(tiny_bert, tmp_path, [(*value,) for value in values], "macro_f1")
+    assert (fit.state.step, fit.state.best_metric, fit.state.stopped_early) == (18, 0.5, True)
+
+
+def test_the_third_number_is_the_metric_that_is_watched(tiny_bert: Path, tmp_path: Path) -> None:
+    prepared = made_run(tiny_bert, tmp_path, regularisation={"early_stopping_metric": "macro_f1"})
+    loss, accuracy, macro_f1 = prepared.validate()
+    answers = prepared.task.answers(prepared.validation_outputs(), prepared.validation)
+    assert (loss, accuracy) == made_run(tiny_bert, tmp_path).validate()
+    assert macro_f1 == prepared.task.score(answers, prepared.validation.examples, "macro_f1")
+    for name in ("loss", prepared.metric):
+        assert len(made_run(tiny_bert, tmp_path, regularisation={"early_stopping_metric": name}).validate()) == 2

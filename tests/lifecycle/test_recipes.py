@@ -53,3 +53,13 @@ def test_epochs_that_were_asked_for_are_those_that_are_reckoned_with() -> None:
     for recipe, plain in zip(usable(candidates(6), config, {"training.epochs"}), candidates(6), strict=True):
         assert recipe.epochs == 1.0
         assert recipe.forwards == plain.forwards_once + plain.forwards_per_row
+
+
+def test_l2_sp_leaves_what_trains_pretrained_weights_and_r_drop_doubles_the_cost() -> None:
+    options = {"l2_sp": 0.1, "r_drop": 1.0}
+    config = RunConfig.model_validate({"model": {"dropout": 0.1}, "training": {"regularisation": options}})
+    plain = {recipe.name: recipe for recipe in candidates(6)}
+    found = usable(candidates(6), config, {"training.regularisation.l2_sp", "training.regularisation.r_drop"})
+    assert {str(recipe.method["type"]) for recipe in found} == {"full", "frozen_layers"}
+    for recipe in found:
+        assert recipe.forwards_per_row == 2 * plain[recipe.name].forwards_per_row

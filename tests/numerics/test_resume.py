@@ -76,6 +76,49 @@ def test_an_average_of_the_weights_comes_back(tiny_bert: Path, tmp_path: Path, p
     assert stopped_then_finished(tiny_bert, tmp_path / "a", [1, 5, 9], **changes) == expected
 
 
+OPTIONS: dict[str, dict[str, Any]] = {
+    "l2-sp": {"regularisation": {"l2_sp": 0.5, "l2_sp_head": 0.1}},
+    "l2-sp decoupled": {"regularisation": {"l2_sp": 20.0, "l2_sp_form": "decoupled"}, "precision": "bf16"},
+    "r-drop": {"regularisation": {"r_drop": 1.0}},
+    "mixup": {"regularisation": {"mixup": 0.4}},
+    "soup": {"regularisation": {"soup": 3}, "learning_rate": 1e-2},
+    "class weights": {"balance": {"class_weights": "balanced"}},
+    "gradual": {"regularisation": {"l2_sp": 0.5}, "method": METHODS["gradual_unfreezing"]},
+    "sampling": {"balance": {"sampling": "balanced"}},
+    "watched": {"regularisation": {"early_stopping_metric": "loss"}, "early_stopping_patience": 2},
+    "all": {
+        "regularisation": {"l2_sp": 0.5, "r_drop": 1.0, "soup": 2, "early_stopping_metric": "macro_f1"},
+        "balance": {"class_weights": "sqrt", "sampling": "balanced"},
+        "early_stopping_patience": 3,
+    },
+}
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_with_each_option_against_overfitting_a_resumed_run_is_the_same(
+    tiny_bert: Path, tmp_path: Path, option: str
+) -> None:
+    plain = stopped_then_finished(tiny_bert, tmp_path / "plain", [], precision=OPTIONS[option].get("precision", "fp32"))
+    expected = stopped_then_finished(tiny_bert, tmp_path / "alone", [], **OPTIONS[option])
+    assert stopped_then_finished(tiny_bert, tmp_path / "a", [2, 4], **OPTIONS[option]) == expected
+    if option not in ("soup", "watched"):
+        assert expected["weights"] != plain["weights"], "the option does something"
+
+
+def test_what_a_soup_is_made_of_survives_a_kill(tiny_bert: Path, tmp_path: Path) -> None:
+    """Killed two validations after the checkpoint: whose files it refers to are still there."""
+    changes = {"regularisation": {"soup": 2}, "epochs": 3.0, "evaluations_per_epoch": 5}
+    expected = stopped_then_finished(tiny_bert, tmp_path / "alone", [], **changes)
+    killed = start(tiny_bert, tmp_path / "a", **changes)
+    for event in loop.fit(killed):
+        if killed.state.step == 11 and type(event).__name__ == "Evaluated":
+            break
+    fit = start(tiny_bert, tmp_path / "a", **changes)
+    assert fit.state.step == 9
+    list(loop.fit(fit))
+    assert outcome(fit) == expected
+
+
 def test_early_stopping_counts_on(tiny_bert: Path, tmp_path: Path) -> None:
     changes = {"epochs": 6.0, "early_stopping_patience": 2, "learning_rate": 1e-9}
     expected = stopped_then_finished(tiny_bert, tmp_path / "alone", [], **changes)

@@ -17,7 +17,7 @@ from feinschliff.results.statistics import (
     per_class,
     verdict,
 )
-from feinschliff.results.training import CurvePoint, Forecast, TrainingResult
+from feinschliff.results.training import CurvePoint, Diagnosis, Forecast, RatePoint, RateSearch, TrainingResult
 
 HOSTILE = (
     "<script>alert('row')</script> & \"quoted\" | [link](javascript:alert(1)) `code` **bold** <img src=x onerror=go()>"
@@ -190,6 +190,28 @@ def training_result() -> TrainingResult:
         stopped_early=False,
         curve=curve,
         forecast=Forecast(forecast_seconds=250.0, actual_seconds=271.3),
+        diagnosis=Diagnosis(
+            train_rows=1000,
+            validation_rows=850,
+            train_loss=0.02,
+            validation_loss=0.31,
+            train_metric=0.998,
+            validation_metric=0.941,
+            train_sure=0.91,
+            validation_sure=0.62,
+            best_step=1333,
+            last_step=1600,
+            loss_rises_after=1333,
+            sentences=["Part of the training rows was learned by heart: 91% of them are surely right."],
+            wrong=[
+                WrongRow(
+                    row=RowRef(file="tickets.csv", line=71, text=HOSTILE),
+                    reference=HOSTILE,
+                    prediction="card_arrival",
+                    confidence=0.97,
+                )
+            ],
+        ),
         announcements=["precision bf16: a step takes 41 ms, in fp32 92 ms, measured on this machine"],
         weights_sha256="c3ab8ff13720e8ad9047dd39466b3c8974e592c2fa383d4a3960714caef0c4f2",
     )
@@ -254,4 +276,26 @@ def tune_result(num_classes: int = 77, test_rows: int = 3080, ours: float = 0.95
             machine="2 cores, AVX512-BF16, 16 GiB",
             versions={"feinschliff": "0.1.0", "torch": "2.13.1", "transformers": "5.23.0"},
         ),
+    )
+
+
+def rate_search(fell: bool = True) -> RateSearch:
+    """What `rates` returns: a sweep of 80 of 100 steps."""
+    rates = [1e-7 * 10 ** (7 * step / 99) for step in range(80)]
+    losses = [2.0 - 1.2 * math.exp(-((math.log10(rate) + 3.0) ** 2)) + 400 * rate**2 for rate in rates]
+    points = [
+        RatePoint(rate=r, loss=loss + 0.1 * (-1) ** i, smoothed=loss)
+        for i, (r, loss) in enumerate(zip(rates, losses, strict=True))
+    ]
+    return RateSearch(
+        method="full",
+        rows=8502,
+        steps=100,
+        points=points,
+        suggestion=1e-4 if fell else None,
+        steepest=2.2e-4 if fell else None,
+        lowest=1e-3 if fell else None,
+        default=5e-5,
+        seconds=12.0,
+        announcements=[HOSTILE],
     )

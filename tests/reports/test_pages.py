@@ -5,13 +5,14 @@ import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from feinschliff.reports.pages import render_html, render_markdown, write_report
 from feinschliff.reports.views import Reportable
 from feinschliff.results.comparison import TuneResult
-from tests.reports.sample_results import HOSTILE, data_report, labels_of, training_result, tune_result
+from tests.reports.sample_results import HOSTILE, data_report, labels_of, rate_search, training_result, tune_result
 
 VOID = {"meta", "br", "img", "hr", "wbr"}
 
@@ -66,6 +67,8 @@ def everything(large: TuneResult, small: TuneResult) -> dict[str, Reportable]:
         "evaluation": large.details.evaluation,
         "training": training_result(),
         "data": data_report(labels_of(77)),
+        "rates": rate_search(),
+        "rates that never fell": rate_search(fell=False),
     }
 
 
@@ -89,7 +92,7 @@ def test_ids_are_unique_and_every_entry_of_the_contents_leads_somewhere(large: T
     ids = [attributes["id"] for _, attributes in tags if "id" in attributes]
     assert len(ids) == len(set(ids))
     targets = [attributes["href"] for tag, attributes in tags if tag == "a"]
-    assert len(targets) == 14
+    assert len(targets) == 15
     assert {target.removeprefix("#") for target in targets if target} <= set(ids)
 
 
@@ -267,3 +270,35 @@ def test_rendering_needs_no_torch(tmp_path: Path, small: TuneResult) -> None:
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "report.html").stat().st_size > 10_000
     assert "Cannot tell" in done.stdout
+
+
+@pytest.mark.parametrize("render", [lambda result: Structure(render_html(result)).text, render_markdown])
+def test_the_report_says_what_was_learned_by_heart(render: Any) -> None:
+    said = render(training_result())
+    for part in (
+        "Learned, or learned by heart?",
+        "91% of them",
+        "1,000 training rows",
+        "99.8%",
+        "62.0%",
+        "tickets.csv",
+    ):
+        assert part in said
+    without = training_result().model_copy(update={"diagnosis": None})
+    assert "by heart" not in render(without)
+
+
+@pytest.mark.parametrize("render", [lambda result: Structure(render_html(result)).text, render_markdown])
+def test_the_page_of_a_sweep_says_the_rate(render: Any) -> None:
+    said = render(rate_search())
+    for part in ("1.0e-04", "1.0e-03", "2.2e-04", "5e-05"):
+        assert part in said
+    assert "The loss never fell" in render(rate_search(fell=False))
+
+
+def test_the_picture_of_a_sweep_has_powers_of_ten_and_marks_the_suggestion() -> None:
+    page = render_html(rate_search())
+    assert ">1e-06</text>" in page
+    assert ">suggested</text>" in page
+    assert page.count("<polyline") == 2
+    assert ">suggested</text>" not in render_html(rate_search(fell=False))
