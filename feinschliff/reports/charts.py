@@ -89,6 +89,20 @@ def line_chart(
     return _svg(parts, description)
 
 
+def scatter(points: Sequence[tuple[float, float]], description: str, x_label: str) -> Markup:
+    """Points (true, predicted) and the line on which they would be right; both axes on one scale."""
+    shown = finite(points)
+    if not shown:
+        return Markup("")
+    every = [value for point in shown for value in point]
+    low, high = _span(min(every), max(every), 0.04)
+    x = Axis(low, high, _LEFT, _WIDTH - _RIGHT, round_ticks(low, high))
+    y = Axis(low, high, _HEIGHT - _BOTTOM, _TOP, round_ticks(low, high))
+    parts = [_frame(x, y, x_label, "{:,g}".format, "{:,g}".format), _line("ideal", x(low), y(low), x(high), y(high))]
+    parts += [Markup('<circle class="point" cx="{:.1f}" cy="{:.1f}" r="2.5"/>').format(x(a), y(b)) for a, b in shown]
+    return _svg(parts, description)
+
+
 def reliability_diagram(calibration: Calibration, confidence: float) -> Markup:
     """Share right against predicted probability, with Wilson's interval per bin, over a strip of row counts."""
     plot_height, strip_height = 240.0, 54.0

@@ -77,6 +77,7 @@ def _contents(page: Page) -> list[tuple[str, str, str]]:
         (page.rates, "learning", "rates", "Loss over growing learning rates"),
         (evaluation and evaluation.confusion, "evaluation", "confusion", "Which classes are confused"),
         (evaluation and evaluation.classes, "evaluation", "classes", "Each class"),
+        (evaluation and evaluation.targets, "evaluation", "targets", "Predicted against true"),
         (evaluation and evaluation.calibration, "evaluation", "calibration", "Can the probabilities be trusted?"),
         (evaluation and evaluation.worst, "evaluation", "worst", "Worst examples"),
         (page.data, "data", "data", "What the data check found"),
@@ -195,4 +196,5 @@ _GLOBALS: dict[str, Any] = {
     "rate_chart": _rate_chart,
     "reliability": charts.reliability_diagram,
     "heat": charts.heatmap,
+    "scatter": charts.scatter,
 }

@@ -116,6 +116,9 @@ def test_tune_recognises_numbers_and_says_what_it_did(tiny_bert: Path, tmp_path:
     assert set(result.baselines) == {"mean", "linear probe"}
     assert any("task regression" in note for note in result.details.announcements)
     assert result.details.evaluation.targets[0].name == "price"
+    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert page.count('class="point"') == result.rows.test
+    assert "Predicted against true: price" in (tmp_path / "run" / "report.md").read_text(encoding="utf-8")
     answers = Predictor(tmp_path / "run").task.results(np.array([[1.5]]), [row(1.0)])
     assert answers[0].values == {"price": 1.5}
 
