@@ -2,8 +2,8 @@
 
     scripts/bench grid [--data-dir DIR] [--model M] [--rows 800] [--epochs 3] [--tasks T ...] [--methods M ...]
 
-SST-2 (labels), STS-B (numbers for pairs), german_ler (pieces of texts); training rows are the first of the train file,
-the metric is that of the first test rows. Each pair is a process of its own, with the method's own learning rate and the
+SST-2 (labels), STS-B (numbers for pairs), german_ler (pieces of texts): the first rows of the train file are learned,
+and the first rows of the test file judged. Each pair is a process of its own, with the rate of the method and the
 defaults of everything else. A pair that is refused shows the reason.
 """
 
