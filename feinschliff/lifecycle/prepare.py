@@ -147,8 +147,8 @@ def length_limit(config: RunConfig, task: Any, num_virtual_tokens: int = 0) -> t
     asked = config.model.max_length_tokens
     if asked is None:
         less = f", less {num_virtual_tokens} virtual ones" if num_virtual_tokens else ""
-        return most, f"rows are cut at {most} tokens: inherited from the model{less}"
-    return min(asked, most), f"rows are cut at {min(asked, most)} tokens: as asked" + (
+        return most, f"{task.long_rows} {most} tokens: inherited from the model{less}"
+    return min(asked, most), f"{task.long_rows} {min(asked, most)} tokens: as asked" + (
         f", at most what the model takes ({most})" if asked > most else ""
     )
 

@@ -40,6 +40,7 @@ class PooledTextTask:
 
     per_token = False
     partial_targets = False
+    long_rows = "rows are cut at"
 
     def __init__(self, config: Any, context: TaskContext) -> None:
         self.config = config

@@ -109,6 +109,8 @@ class Task(Protocol):
     """Whether outputs and targets belong to tokens instead of rows."""
     partial_targets: bool
     """Whether a row of several targets may lack some."""
+    long_rows: str
+    """What becomes of rows over the limit, as a sentence that the limit ends."""
 
     def load_model(self, model: ModelConfig, folder: Path) -> nn.Module:
         """Base model with a head, in fp32."""

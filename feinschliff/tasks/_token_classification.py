@@ -54,6 +54,7 @@ class TokenClassification:
 
     per_token = True
     partial_targets = False
+    long_rows = "longer texts are read in windows of"
 
     def __init__(self, config: TokenClassificationConfig, context: TaskContext) -> None:
         self.config = config
