@@ -25,6 +25,7 @@ PIPELINE_TAGS: dict[Kind, str] = {
     "multi_label": "text-classification",
     "values": "text-classification",
     "spans": "token-classification",
+    "answers": "question-answering",
 }
 LIBRARIES = ("torch", "transformers", "tokenizers", "peft", "scikit-learn", "numpy")
 
