@@ -1,4 +1,7 @@
-"""What a table's rows are (texts with labels, numbers, spans or answers), and the reader for them. Knows no file format."""
+"""What a table's rows are (texts with labels, numbers, spans, answers), and the reader for them.
+
+Knows no file format.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files nested as SQuAD's (articles, their paragraphs, their questions) laid flat: a row a question. Knows no answer."""
+"""Files nested as SQuAD's (articles, paragraphs, questions) laid flat: a row a question. Knows no answer."""
 
 from __future__ import annotations
 

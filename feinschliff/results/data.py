@@ -74,7 +74,7 @@ class ColumnsFound(Result):
     time: str | None = None
     label_separator: str | None = None
     kind: Kind = "single_label"
-    """What a row's target is: one label, several, numbers, labelled spans of the text, or the answer to a question in it."""
+    """What a row's target is: one label, several, numbers, labelled spans of the text, or a question's answers."""
     values: list[str] = Field(default_factory=list)
     """The columns of the numbers to be predicted."""
     tags: TagsFound | None = None
