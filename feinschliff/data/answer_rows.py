@@ -55,9 +55,12 @@ def looks_like_answers(
         text: the columns of question and context, in this order, where they are known.
     """
     plain = {name.strip().casefold(): name for name in reversed(columns)}
-    question, context = text if len(text) == 2 else (_named(plain, QUESTION_NAMES), _named(plain, CONTEXT_NAMES))
+    asked_texts = (text[0], text[1]) if len(text) == 2 else None
+    question, context = asked_texts or (_named(plain, QUESTION_NAMES), _named(plain, CONTEXT_NAMES))
     found = target or _named(plain, ANSWER_NAMES)
-    if question is None or context is None or found not in columns or len({question, context, found}) < 3:
+    if question is None or context is None or found is None or len({question, context, found}) < 3:
+        return None
+    if not {question, context, found} <= set(columns):
         return None
     starts = any(name in plain for name in START_NAMES)
     cells = [cell for row in sample if not is_missing(cell := row.cells.get(found))]

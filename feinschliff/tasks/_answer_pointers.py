@@ -72,7 +72,7 @@ def best_spans(logits_T2: Tensor, values_T: Tensor, most_tokens: int, num_best: 
     return out
 
 
-@torch.enable_grad()  # type: ignore[untyped-decorator]
+@torch.enable_grad()
 def fit_pointers(states_Td: Tensor, values_T: Tensor) -> Tensor:
     """[2, d] weights of the best linear start and end for states as they are (L-BFGS on penalised mean loss)."""
     length = float(states_Td.norm(dim=1).mean())

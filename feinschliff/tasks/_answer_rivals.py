@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from feinschliff.data.examples import Example
-from feinschliff.engine.batching import FORWARD_TOKENS, micro_batches
+from feinschliff.engine.batching import FORWARD_TOKENS, Ints, micro_batches
 from feinschliff.engine.scoring import outputs
 from feinschliff.tasks._answer_pointers import fit_pointers, real_tokens
 from feinschliff.tasks._answer_windows import EncodedQuestions
@@ -129,7 +129,7 @@ class PointerProbe:
         picked = [examples[row] for row in np.unique(np.searchsorted(rows.first_windows, chosen, "right") - 1).tolist()]
         self._threshold = best_threshold(self._found(picked), picked, "answer_f1")
 
-    def _states(self, rows: EncodedQuestions, chosen: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:  # type: ignore[type-arg]
+    def _states(self, rows: EncodedQuestions, chosen: Ints) -> tuple[torch.Tensor, torch.Tensor]:
         """[T, d] states and [T] values of all tokens of the chosen windows."""
         states, values = [], []
         with torch.inference_mode():

@@ -236,7 +236,7 @@ class QuestionAnswering:
         return compare(metric, baseline, first, second, config.confidence, config.bootstrap_samples)
 
     def rivals(self, frozen: Frozen, examples: Sequence[Example], seed: int, say: Callable[[str], None]) -> list[Rival]:
-        """No answer where that is right at times, the most similar sentence, a linear probe, a stretch of the sentence."""
+        """No answer where that can be right, the most similar sentence, a linear probe, a stretch of that sentence."""
         probe = PointerProbe(frozen, examples, seed)
         say(f"linear probe: {probe.note}")
         none: list[Rival] = [] if has_answer(golds(examples)).all() else [NeverAnswers()]
