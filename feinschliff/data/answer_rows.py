@@ -183,7 +183,7 @@ def located(text: Cell, start: Cell, context: str, repairs: Counter[str]) -> Ans
     if not places:
         raise DataError(f"the answer does not stand in the text: {wanted[:60]!r}")
     if len(chosen) != 1:
-        raise DataError(f"the answer stands in the text {len(places)} times, not at answer_start: {wanted[:60]!r}")
+        raise DataError(f"the answer stands in the text several times, not at answer_start: {wanted[:60]!r}")
     repairs[MOVED] += at is not None and chosen[0] != at
     repairs[RECASED] += not exact
     return Answer(chosen[0], chosen[0] + len(wanted))
