@@ -174,8 +174,8 @@ def test_questions_and_answers_without_starts_are_no_such_rows_unless_asked_for(
     assert open_with_columns(asked.train, asked)[1].kind == "answers"
     with pytest.raises(DataError):  # a question, a text and short answers: no label
         load_splits(asked.model_copy(update={"rows": "auto"}), 0)
+    bad = DataConfig(train=(str(path),), rows="answers", target="nothing")
     with pytest.raises(DataError, match="no columns of a question"):
-        bad = DataConfig(train=(str(path),), rows="answers", target="nothing")
         open_with_columns(bad.train, bad)
 
 

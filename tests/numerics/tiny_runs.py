@@ -38,7 +38,7 @@ METHODS: dict[str, dict[str, Any]] = {
 
 
 def examples(num_rows: int, seed: int, kind: str = "single", longest: int = 12) -> list[Example]:
-    """Rows of ``kind`` single, multi (up to two labels), pair, values, spans or answers; a label's word stands in each text.
+    """Rows of ``kind`` single, multi (up to two labels), pair, values, spans or answers; texts hold a label's word.
 
     Values: the number of the label and a tenth of the words. Spans, answers: the label's word.
     """

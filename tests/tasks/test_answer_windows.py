@@ -1,4 +1,4 @@
-"""Windows of questions and texts: every answer is found again by its characters, through tokenizers of several kinds."""
+"""Windows of questions and texts: every answer is found again by its characters, through several tokenizers."""
 
 from __future__ import annotations
 
@@ -78,7 +78,9 @@ def _pointed(rows: Any) -> list[tuple[int, int] | None]:
             assert end == 0
             found.append(None)
         else:
-            assert values[start] & INSIDE and values[end] & INSIDE and start <= end
+            assert values[start] & INSIDE
+            assert values[end] & INSIDE
+            assert start <= end
             found.append((int(rows.ranges_T2[begin + start, 0]), int(rows.ranges_T2[begin + end, 1])))
     return found
 
@@ -114,7 +116,9 @@ def test_windows_cover_the_text_and_overlap(tokenizer: Any) -> None:
 @settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_any_piece_of_a_text_lies_inside_what_is_pointed_to(data: st.DataObject) -> None:
-    words = data.draw(st.lists(st.sampled_from(["dog", "Ölfässer", "日本語", "£5.60", "(a)", "naïve", "x"]), min_size=1))
+    words = data.draw(
+        st.lists(st.sampled_from(["dog", "Ölfässer", "日本語", "£5.60", "(a)", "naïve", "x"]), min_size=1)
+    )
     text = data.draw(st.sampled_from([" ", "  ", "\n"])).join(words)
     start = data.draw(st.sampled_from([i for i, one in enumerate(text) if not one.isspace()]))
     end = data.draw(st.sampled_from([i + 1 for i, one in enumerate(text) if not one.isspace() and i >= start]))
