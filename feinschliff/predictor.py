@@ -18,7 +18,7 @@ import torch
 
 from feinschliff import registry
 from feinschliff.data.examples import Example
-from feinschliff.engine.batching import FORWARD_TOKENS
+from feinschliff.engine.batching import FORWARD_TOKENS, TokenTargets
 from feinschliff.engine.scoring import outputs
 from feinschliff.errors import RunDirectoryError
 from feinschliff.methods._method import Method
@@ -130,7 +130,7 @@ class Predictor:
             self.network,
             rows.table,
             max_tokens=FORWARD_TOKENS,
-            targets=rows.targets if self.task.per_token else None,
+            targets=rows.targets if isinstance(rows.targets, TokenTargets) else None,
             on_rows=on_rows,
         )
         return Scored(self.task.answers(found, rows), self._notes(rows.num_cut, len(examples)))

@@ -22,8 +22,9 @@ class DataConfig(Config):
     """Text columns, one or (for sentence pairs) two; empty: found."""
     target: str | None = None
     """Label column, or the column of the number to be predicted (several: `price,weight`); None: found."""
-    rows: Literal["auto", "labels", "values", "spans"] = "auto"
-    """What a row's target is: labels, numbers, or spans of the text. auto: found, unless the task says it."""
+    rows: Literal["auto", "labels", "values", "spans", "answers"] = "auto"
+    """What a row's target is: labels, numbers, spans of the text, or answers to questions that stand in the text. auto:
+    found, unless the task says it."""
     tag_names: tuple[str, ...] = ()
     """What tags that are numbers mean, in their order (`O,B-PER,I-PER`)."""
     group: str | None = None

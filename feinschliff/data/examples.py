@@ -24,6 +24,14 @@ class Place:
     line: int
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class Answer:
+    """Characters of a text, from ``start`` up to, not including, ``end``."""
+
+    start: int
+    end: int
+
+
 @dataclass(frozen=True, slots=True)
 class Example:
     """One row: one text or a pair, its labels (one, several, or none where it is to be predicted), and its place."""
@@ -39,10 +47,12 @@ class Example:
     """Numbers to be predicted, in the order of the target columns; NaN where a row lacks one."""
     spans: tuple[Span, ...] = ()
     """Labelled pieces of the text, in order and apart from each other; ``labels`` are those that occur."""
+    answers: tuple[Answer, ...] | None = None
+    """Of a question (the first text), in the second text; empty: it has none. None: not a question, or not known."""
 
     def without_target(self) -> Example:
         """The row as one to be answered."""
-        return replace(self, labels=(), values=(), spans=())
+        return replace(self, labels=(), values=(), spans=(), answers=None)
 
 
 @dataclass(slots=True)
@@ -60,7 +70,9 @@ class Splits:
 
 
 def answer_of(example: Example) -> tuple[str, ...]:
-    """What was to be answered, as one key: labels in any order (of spans: those that occur), or numbers."""
+    """What was to be answered, as one key: labels in any order (of spans: those that occur), numbers, or texts."""
+    if example.answers is not None:
+        return tuple(sorted({example.texts[1][answer.start : answer.end] for answer in example.answers}))
     return tuple(sorted(example.labels)) or tuple(f"{value:.12g}" for value in example.values)
 
 

@@ -119,6 +119,9 @@ def _check_classes(pool: list[Example], splits: Splits, config: DataConfig) -> N
         raise DataError("no row has a label", where=where, remedy="check --target and --data.label-separator")
     if len(pool) > 1 and splits.columns.kind == "spans" and not counts:
         raise DataError("no row has a span", where=where, why="there is nothing to find", remedy="check --target")
+    if len(pool) > 1 and splits.columns.kind == "answers" and not any(example.answers for example in pool):
+        what = "no question has an answer"
+        raise DataError(what, where=where, why="there is nothing to find", remedy="check --target")
     if len(pool) > 1 and splits.columns.kind == "single_label":
         _check_single_labels(pool, counts, splits.columns.target or "", config)
     if len(pool) > 1 and splits.columns.kind == "values":
@@ -293,11 +296,20 @@ def split_examples(pool: list[Example], clusters: Integers, config: DataConfig, 
     Raises:
         DataError: a time that cannot be read.
     """
-    units = units_of(clusters, [example.group for example in pool] if config.group else None)
+    units = units_of(clusters, [example.group for example in pool])
+    if pool and pool[0].answers is not None:
+        units = units_of(units, [example.texts[1] for example in pool])
     test = 0.0 if config.test else config.test_fraction
     validation = 0.0 if config.validation else config.validation_fraction
     if config.time:
         places = [_place(example) for example in pool]
         return split_rows_by_time([example.time for example in pool], places, units, test, validation, seed)
     spread = strata([example.values[0] for example in pool]) if pool and pool[0].values else None
-    return split_rows(spread or [example.labels for example in pool], units, test, validation, seed)
+    return split_rows(spread or [_stratum(example) for example in pool], units, test, validation, seed)
+
+
+def _stratum(example: Example) -> tuple[str, ...]:
+    """What sides are to have equal shares of: labels, or questions with and without an answer."""
+    if example.answers is None:
+        return example.labels
+    return ("answer",) if example.answers else ("no answer",)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from feinschliff.config.data import DataConfig
+from feinschliff.data.answer_quality import answer_drafts
 from feinschliff.data.findings import MAX_SHOWN, Draft, at_row, finished, label_counts, said_labels
 from feinschliff.data.label_quality import Embed, label_drafts, label_error_drafts
 from feinschliff.data.near_duplicates import Duplicates
@@ -49,17 +50,17 @@ def check(config: DataConfig, hooks: ModelHooks | None = None, seed: int = 0) ->
         *_unusable(scanned),
         *_large_cells(scanned),
         *_exact_duplicates(scanned),
-        *_near_duplicates(scanned, found),
+        *(() if scanned.columns.kind == "answers" else _near_duplicates(scanned, found)),
         *_conflicts(scanned, found),
         *_overlaps(scanned, found),
-        *(value_drafts(scanned) if scanned.columns.values else label_drafts(scanned, bool(config.test))),
+        *_target_drafts(scanned, bool(config.test)),
     ]
     announcements = [note for tables in scanned.tables for table in tables for note in table.announcements]
     announcements += [*scanned.columns.announcements, *([hooks.note] if hooks.note else [])]
     lengths = None
     if scanned.num_tokens is not None and len(scanned.num_tokens):
         lengths = summarise_lengths(scanned.num_tokens, hooks.limit_tokens or int(scanned.num_tokens.max()))
-        if scanned.columns.kind != "spans":  # those are read in windows, nothing is cut
+        if scanned.columns.kind not in ("spans", "answers"):  # those are read in windows, nothing is cut
             drafts += _too_long(scanned, scanned.num_tokens, lengths.limit)
     if hooks.embed is not None and scanned.columns.kind in ("single_label", "multi_label"):
         drafts += label_error_drafts(scanned, hooks.embed, seed)
@@ -67,12 +68,19 @@ def check(config: DataConfig, hooks: ModelHooks | None = None, seed: int = 0) ->
         files=[table.name for tables in scanned.tables for table in tables],
         rows=scanned.num_rows_read,
         columns=scanned.columns.model_copy(update={"announcements": announcements}),
-        label_counts={} if scanned.columns.values else label_counts(scanned, range(len(SETS))),
+        label_counts={} if scanned.columns.kind in ("values", "answers") else label_counts(scanned, range(len(SETS))),
         lengths=lengths,
         findings=finished(scanned, drafts),
         seconds=time.monotonic() - started,
         sha256=sha256_of_sources([*config.train, *config.validation, *config.test]),
     )
+
+
+def _target_drafts(scanned: Scan, has_test: bool) -> Iterator[Draft]:
+    """What is wrong with labels, numbers or answers as such. Questions of one text are alike by nature."""
+    if scanned.columns.kind == "answers":
+        return answer_drafts(scanned)
+    return value_drafts(scanned) if scanned.columns.values else label_drafts(scanned, has_test)
 
 
 def _unusable(scanned: Scan) -> Iterator[Draft]:

@@ -1,4 +1,7 @@
-"""What a table's rows are (texts with labels, numbers or spans), and the reader for them. Knows no file format."""
+"""What a table's rows are (texts with labels, numbers, spans, answers), and the reader for them.
+
+Knows no file format.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from feinschliff.config.data import DataConfig
+from feinschliff.data.answer_rows import AnswerColumns, AnswerReader, looks_like_answers
 from feinschliff.data.columns import cell_text, find_columns
 from feinschliff.data.examples import Example
 from feinschliff.data.rows_to_examples import (
@@ -52,6 +56,18 @@ def columns_of(
         DataError: a column that was named does not exist, or none is found.
     """
     columns = tables[0].columns
+    if config.rows in ("auto", "answers"):
+        asked = config.rows == "answers"
+        answers = looks_like_answers(columns, sample, config.target, config.text, asked)
+        if answers is not None:
+            return _with_answers(answers, columns, config)
+        if asked:
+            raise DataError(
+                "no columns of a question, a text and its answers were found",
+                where=tables[0].name,
+                why=f"columns: {', '.join(columns)}; wanted: question, context and answers (text, answer_start)",
+                remedy="name them: --text QUESTION --text CONTEXT --target ANSWERS",
+            )
     if config.rows in ("auto", "spans"):
         text = config.text[0] if len(config.text) == 1 else None
         found = looks_like_spans(columns, sample, config.target, text)
@@ -65,6 +81,19 @@ def columns_of(
                 remedy="name them: --text COLUMN --target COLUMN",
             )
     return find_columns(columns, sample, config, needs_target)
+
+
+def _with_answers(found: AnswerColumns, columns: Sequence[str], config: DataConfig) -> ColumnsFound:
+    _check_roles(columns, config)
+    said = f"questions in column {found.question!r}, texts in {found.context!r}, their answers in {found.target!r}"
+    return ColumnsFound(
+        text=[found.question, found.context],
+        target=found.target,
+        group=config.group,
+        time=config.time,
+        kind="answers",
+        announcements=[said, "questions of one text, and of one title where there is one, stay on one side of a split"],
+    )
 
 
 def _with_spans(found: SpanColumns, tables: Sequence[Table], config: DataConfig) -> ColumnsFound:
@@ -103,6 +132,8 @@ def _check_roles(columns: Sequence[str], config: DataConfig) -> None:
 
 def reader_of(columns: ColumnsFound, needs_labels: bool = True) -> RowReader:
     """The reader for rows of this kind."""
+    if columns.kind == "answers":
+        return AnswerReader(columns, needs_labels)
     return SpanExampleReader(columns, needs_labels) if columns.kind == "spans" else ExampleReader(columns, needs_labels)
 
 

@@ -22,6 +22,7 @@ from feinschliff.data.delimited import open_delimited
 from feinschliff.data.encodings import inner_suffix
 from feinschliff.data.hub_datasets import commit_read, open_hub_dataset
 from feinschliff.data.json_files import open_json, open_json_lines
+from feinschliff.data.squad_files import flat, is_nested
 from feinschliff.data.tables import Row, Table
 from feinschliff.data.text_folders import open_folder, open_plain_text
 from feinschliff.errors import DataError, Fault
@@ -114,7 +115,8 @@ def open_table(source: Source, config: DataConfig) -> Table:
                             remedy=f"known: {known}, each also as .gz or .zst")  # fmt: skip
         if inner_suffix(source.path) in _MAY_BE_CONLL and looks_like_conll(source.path, config):
             reader = open_conll
-        return _limited(reader(source.path, source.name, config), config)
+        table = reader(source.path, source.name, config)
+        return _limited(flat(table) if is_nested(table) else table, config)
 
 
 def _limited(table: Table, config: DataConfig) -> Table:

@@ -14,6 +14,7 @@ from feinschliff.models.card import CardFacts, write_card
 from feinschliff.models.catalogue import entries, hub_id
 from feinschliff.models.size import weights_sha256
 from feinschliff.models.sources import ResolvedModel
+from feinschliff.predictor import ModelFacts
 from feinschliff.results.comparison import TuneResult
 from feinschliff.results.data import Kind
 from feinschliff.results.formats import format_metric_name, format_value
@@ -25,6 +26,7 @@ PIPELINE_TAGS: dict[Kind, str] = {
     "multi_label": "text-classification",
     "values": "text-classification",
     "spans": "token-classification",
+    "answers": "question-answering",
 }
 LIBRARIES = ("torch", "transformers", "tokenizers", "peft", "scikit-learn", "numpy")
 
@@ -54,6 +56,7 @@ def write_training_card(result: TrainingResult, config: RunConfig, model: Resolv
         base_revision=model.revision,
         base_weights_sha256=model.weights_sha256,
         weights_sha256=weights_sha256(directory.model),
+        no_answer_threshold=ModelFacts.read(directory.model).context.no_answer_threshold,
         rows={
             "train": len(splits.train),
             "validation": len(splits.validation),
@@ -103,6 +106,7 @@ def write_model_card(result: TuneResult, config: RunConfig, model: ResolvedModel
         base_revision=model.revision,
         base_weights_sha256=model.weights_sha256,
         weights_sha256=weights_sha256(RunDirectory(result.run).model),
+        no_answer_threshold=ModelFacts.read(RunDirectory(result.run).model).context.no_answer_threshold,
         rows={"train": rows.train, "validation": rows.validation, "test": rows.test, "dropped": rows.dropped},
         max_length_tokens=details.data.lengths.limit if details.data.lengths else None,
         kind=details.columns.kind,

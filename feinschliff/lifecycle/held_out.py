@@ -9,9 +9,10 @@ import csv
 import io
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from feinschliff.data.examples import Example, Place, Splits
+from feinschliff.data.examples import Answer, Example, Place, Splits
 from feinschliff.data.spans import Span
 from feinschliff.errors import RunDirectoryError
 from feinschliff.results.data import DroppedRow
@@ -27,6 +28,7 @@ def write(directory: RunDirectory, splits: Splits) -> None:
                 "labels": example.labels,
                 "values": example.values,
                 "spans": [[span.start, span.end, span.label] for span in example.spans],
+                "answers": None if example.answers is None else [[one.start, one.end] for one in example.answers],
                 "file": example.place.file,
                 "line": example.place.line,
             },
@@ -62,7 +64,7 @@ def read(directory: RunDirectory) -> list[Example]:
         row = json.loads(line)
         place = Place(row["file"], row["line"])
         spans = tuple(Span(*span) for span in row["spans"])
-        examples.append(
-            Example(tuple(row["texts"]), tuple(row["labels"]), place, values=tuple(row["values"]), spans=spans)
-        )
+        answers = None if row["answers"] is None else tuple(Answer(*one) for one in row["answers"])
+        read = Example(tuple(row["texts"]), tuple(row["labels"]), place, values=tuple(row["values"]), spans=spans)
+        examples.append(replace(read, answers=answers))
     return examples

@@ -18,7 +18,7 @@ from feinschliff.config.run import RunConfig
 from feinschliff.data.examples import Example, Splits
 from feinschliff.engine import prefix_cache, seeds
 from feinschliff.engine.averaging import AveragedWeights
-from feinschliff.engine.batching import FORWARD_TOKENS, NO_TARGET, Ints, TokenTable, micro_batches
+from feinschliff.engine.batching import FORWARD_TOKENS, NO_TARGET, Ints, TokenTable, TokenTargets, micro_batches
 from feinschliff.engine.optimizers import GroupedAdamW
 from feinschliff.engine.precision import DTYPES, MasterWeights, Precision, choose
 from feinschliff.engine.scoring import outputs
@@ -315,12 +315,12 @@ def start_head(
         found, goal = network.features(batch), batch.targets
         if goal is None:
             raise DataError("the training rows have no labels")
-        if task.per_token:
+        if isinstance(train.targets, TokenTargets):
             found, goal = found[goal != NO_TARGET], goal[goal != NO_TARGET]
         features.append(found)
         targets.append(goal)
         place.append(batch.rows)
-    order = slice(None) if task.per_token else _order_of(rows, torch.cat(place))
+    order = slice(None) if isinstance(train.targets, TokenTargets) else _order_of(rows, torch.cat(place))
     task.start_head(network, torch.cat(features)[order], torch.cat(targets)[order])
 
 

@@ -65,6 +65,8 @@ class CardFacts:
     limits: Sequence[str] = ()
     """Sentences on what this model cannot do or was not tested for, beyond those every card has."""
     pipeline_tag: str = "text-classification"
+    no_answer_threshold: float | None = None
+    """Questions: by how much no answer must beat the best one; None: there always is one."""
 
 
 _VERBS: Mapping[Kind, str] = {
@@ -72,12 +74,14 @@ _VERBS: Mapping[Kind, str] = {
     "multi_label": "classify",
     "values": "estimate",
     "spans": "find",
+    "answers": "answer",
 }
 _LIMITS: Mapping[Kind, str] = {
     "single_label": "Every text gets one of the labels above, also a text that fits none.",
     "multi_label": "A text that fits none of the labels above may get none.",
     "values": "Every text gets numbers, also a text that they do not fit.",
     "spans": "What looks like one of the labels above in other kinds of text may be missed, or made up.",
+    "answers": "An answer is a piece of the text, right or wrong; what the text says is not checked.",
 }
 
 
@@ -164,7 +168,45 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|").replace("\n", " ")
 
 
+_ANSWERING = """\
+import torch
+from transformers import AutoModelForQuestionAnswering, AutoTokenizer
+
+folder = "path/to/this/folder"
+model = AutoModelForQuestionAnswering.from_pretrained(folder).eval()
+{loading}tokenizer = AutoTokenizer.from_pretrained(folder)
+question, text = "your question", "the text that answers it"
+row = tokenizer(question, text, truncation="only_second", return_offsets_mapping=True, return_tensors="pt")
+inside = torch.tensor([part == 1 for part in row.sequence_ids()])
+ranges = row.pop("offset_mapping")[0]
+with torch.no_grad():
+    out = model(**row)
+start, end = out.start_logits[0, -len(inside) :], out.end_logits[0, -len(inside) :]
+allowed = (inside[:, None] & inside).triu().tril({most})
+scores = (start[:, None] + end).masked_fill(~allowed, -torch.inf)
+first, last = divmod(int(scores.argmax()), len(inside))
+answer = text[ranges[first, 0] : ranges[last, 1]]"""
+
+
+def _answer_usage(facts: CardFacts) -> str:
+    """transformers 5 has no pipeline for it."""
+    needed = "# Needed: without what lies in folder/adapter the weights give other answers.\n"
+    lines = "".join(f"{line}\n" for line in facts.loading)
+    task = facts.config.get("task", {})
+    code = _ANSWERING.format(loading=needed + lines if lines else "", most=int(task.get("max_answer_tokens", 30)) - 1)
+    threshold = facts.no_answer_threshold
+    none = "Every question gets an answer, also one that the text does not answer."
+    if threshold is not None:
+        none = f"There is no answer where `start[0] + end[0] - scores.max()` is above {threshold:.4g}."
+    return (
+        f"## Use\n\n```python\n{code}\n```\n\nThe best piece of the text. {none} A text longer than the limit is cut "
+        "here; `feinschliff predict` reads it in windows."
+    )
+
+
 def _usage(facts: CardFacts) -> str:
+    if facts.kind == "answers":
+        return _answer_usage(facts)
     given = '{"text": "first text", "text_pair": "second text"}' if facts.sentence_pairs else '"your text"'
     arguments = ["truncation=True"] if facts.kind != "spans" else []
     if facts.max_length_tokens and facts.kind != "spans":
@@ -238,7 +280,7 @@ def _base(facts: CardFacts) -> str:
 
 def _limits(facts: CardFacts) -> str:
     limits = ["The figures hold for texts like the test rows; on other texts measure again.", _LIMITS[facts.kind]]
-    if facts.max_length_tokens and facts.kind != "spans":
+    if facts.max_length_tokens and facts.kind not in ("spans", "answers"):
         limits.append(f"Texts longer than {facts.max_length_tokens} tokens are cut; the rest is not read.")
     limits.append("Bias of the base model and of the data was not audited.")
     return "## Limits\n\n" + "\n".join(f"- {limit}" for limit in (*limits, *facts.limits))

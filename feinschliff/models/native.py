@@ -1,4 +1,4 @@
-"""Encoder, pooling and head written as transformers' own classifiers of sequences or tokens. Knows no data and no loop.
+"""Encoder, pooling and head written as transformers' own classifiers and answerers. Knows no data and no loop.
 
 Mean pooling becomes one more post-norm block: query and key zero (uniform attention over the real tokens), value and
 output the identity times the weight of the mean, feed-forward zero, norms plain. The head's tanh layer is the identity,
@@ -96,6 +96,18 @@ def save_token_classifier(
     model.eval().save_pretrained(folder, safe_serialization=True)
 
 
+def save_question_answerer(network: Any, weights: Mapping[str, Tensor], folder: Path) -> None:
+    """Write a network with ``body`` and a head of two outputs (start, end) as transformers' own question answerer."""
+    from transformers import AutoModelForQuestionAnswering
+
+    with torch.random.fork_rng():
+        model = AutoModelForQuestionAnswering.from_config(_labelled(network.body.model.config, ("start", "end")))
+    state = {f"{model.base_model_prefix}.{name}": value for name, value in _of_body(weights).items()}
+    state |= {f"qa_outputs.{part}": weights[f"head.linear.{part}"].detach().float() for part in ("weight", "bias")}
+    model.load_state_dict(state)
+    model.eval().save_pretrained(folder, safe_serialization=True)
+
+
 def _of_body(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     start = "body.model."
     return {name.removeprefix(start): value for name, value in weights.items() if name.startswith(start)}
@@ -108,7 +120,7 @@ def read_head(folder: Path, squashed: bool = True) -> tuple[Tensor, Tensor]:
     """
     with safe_open(folder / "model.safetensors", framework="pt") as file:
         names = set(file.keys())
-        out = "classifier" if "classifier.weight" in names else "classifier.out_proj"
+        out = next(name for name in ("classifier", "classifier.out_proj", "qa_outputs") if f"{name}.weight" in names)
         scale = SQUASH if squashed else 1.0
         return file.get_tensor(f"{out}.weight") * scale, file.get_tensor(f"{out}.bias")
 

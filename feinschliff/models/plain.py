@@ -44,6 +44,26 @@ def plain_token_logits(folder: Path, texts: Sequence[str], complete: Complete = 
     return found
 
 
+@torch.inference_mode()
+def plain_answer_logits(
+    folder: Path, texts: Sequence[tuple[str, ...]], complete: Complete = lambda model: model
+) -> list[Tensor]:
+    """Start and end logits [tokens, 2] of ``AutoModelForQuestionAnswering`` for each question with its text.
+
+    Texts that are too long are cut, questions are not.
+    """
+    from transformers import AutoModelForQuestionAnswering
+
+    model, tokenizer = _loaded(AutoModelForQuestionAnswering, folder, complete)
+    found = []
+    for question, context in texts:
+        encoded = tokenizer(question, context, truncation="only_second", return_tensors="pt")
+        out = model(**encoded)
+        logits = torch.stack([out.start_logits[0], out.end_logits[0]], -1).float()
+        found.append(logits[-encoded["input_ids"].shape[1] :])  # behind virtual tokens
+    return found
+
+
 def _loaded(kind: Any, folder: Path, complete: Complete) -> tuple[Any, Any]:
     model = kind.from_pretrained(folder, local_files_only=True, use_safetensors=True)
     return complete(model.eval()), load_tokenizer(folder)

@@ -43,6 +43,9 @@ class TaskContext:
     """Regression: of the training rows, per target."""
     target_scales: tuple[float, ...] = ()
     """Regression: standard deviations of the training rows, per target."""
+    no_answer_threshold: float | None = None
+    """Question answering: by how much no answer must score above the best one to be given; None: there always is one.
+    """
 
 
 @dataclass(slots=True)
@@ -106,7 +109,7 @@ class Task(Protocol):
     loaded: Any
     """Encoder and tokenizer, after :meth:`load_model`."""
     per_token: bool
-    """Whether outputs and targets belong to tokens instead of rows."""
+    """Whether what :meth:`predict` keeps belongs to tokens instead of rows."""
     partial_targets: bool
     """Whether a row of several targets may lack some."""
     long_rows: str

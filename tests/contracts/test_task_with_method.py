@@ -25,6 +25,7 @@ ROWS = {
     "text_classification": ("single", "multi", "pair"),
     "regression": ("values",),
     "token_classification": ("spans",),
+    "question_answering": ("answers",),
 }
 """Kinds of rows a task is tried with; a new task needs a line here."""
 SWITCHED_OFF = {"lora", "ia3", "bottleneck_adapter", "prefix_tuning", "prompt_tuning"}

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from feinschliff.config.run import RunConfig
-from feinschliff.data.examples import Example, Place, Splits
+from feinschliff.data.examples import Answer, Example, Place, Splits
 from feinschliff.data.spans import Span
 from feinschliff.engine import loop
 from feinschliff.engine.events import Event
@@ -38,9 +38,9 @@ METHODS: dict[str, dict[str, Any]] = {
 
 
 def examples(num_rows: int, seed: int, kind: str = "single", longest: int = 12) -> list[Example]:
-    """Rows of ``kind`` single, multi (up to two labels), pair, values or spans; a label's word stands in each text.
+    """Rows of ``kind`` single, multi (up to two labels), pair, values, spans or answers; texts hold a label's word.
 
-    Values: the number of the label and a tenth of the words. Spans: the label's word.
+    Values: the number of the label and a tenth of the words. Spans, answers: the label's word.
     """
     rng, filler, rows = random.Random(seed), TINY_TEXT.split()[:30], []
     for row in range(num_rows):
@@ -68,20 +68,27 @@ def _with_spans(example: Example) -> Example:
     return replace(example, labels=tuple(sorted({span.label for span in found})), spans=tuple(found))
 
 
-TARGETS = {"values": _with_values, "spans": _with_spans}
-COLUMN_KINDS: dict[str, Kind] = {"multi": "multi_label", "values": "values", "spans": "spans"}
+def _with_answers(example: Example) -> Example:
+    """The label's word answers; of every fourth row it is not known."""
+    found = tuple(Answer(span.start, span.end) for span in _with_spans(example).spans[:1])
+    answers = () if example.place.line % 4 == 0 else found
+    return replace(example, texts=("what is this about", *example.texts), labels=(), answers=answers)
+
+
+TARGETS = {"values": _with_values, "spans": _with_spans, "answers": _with_answers}
+COLUMN_KINDS: dict[str, Kind] = {"multi": "multi_label"} | {name: name for name in ("values", "spans", "answers")}
 
 
 def made_splits(num_train: int = 48, num_validation: int = 24, kind: str = "single", longest: int = 12) -> Splits:
     """Training and validation rows."""
     columns = ColumnsFound(
-        text=["text", "other"] if kind == "pair" else ["text"],
+        text=["text", "other"] if kind in ("pair", "answers") else ["text"],
         target="label",
         kind=COLUMN_KINDS.get(kind, "single_label"),
         values=["label"] if kind == "values" else [],
     )
     sets = (examples(num_train, 1, kind, longest), examples(num_validation, 2, kind, longest))
-    return Splits(*sets, [], columns, [] if kind == "values" else sorted(KINDS))
+    return Splits(*sets, [], columns, [] if kind in ("values", "answers") else sorted(KINDS))
 
 
 def made_config(folder: Path, output_dir: Path, **changes: Any) -> RunConfig:
