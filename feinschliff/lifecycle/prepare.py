@@ -23,6 +23,7 @@ from feinschliff.engine.optimizers import GroupedAdamW
 from feinschliff.engine.precision import DTYPES, MasterWeights, Precision, choose
 from feinschliff.engine.scoring import outputs
 from feinschliff.engine.step import Learner
+from feinschliff.engine.text_groups import TextGroups
 from feinschliff.errors import ConfigError, DataError
 from feinschliff.models.live_embedding import LiveEmbedding, live_ids
 from feinschliff.models.sources import ResolvedModel
@@ -94,6 +95,7 @@ def context_of(config: RunConfig, splits: Splits) -> TaskContext:
         target_names=tuple(splits.columns.values),
         target_means=means,
         target_scales=scales,
+        global_batch_rows=config.training.global_batch_rows,
     )
 
 
@@ -226,12 +228,13 @@ def count_parameters(network: Any) -> int:
 
 
 def _restrict_embeddings(network: Any, train: EncodedSet, say: Callable[[str], None]) -> Any:
-    if not isinstance(train.table, TokenTable):
+    tokens = train.table.texts if isinstance(train.table, TextGroups) else train.table
+    if not isinstance(tokens, TokenTable):
         return None
     table = network.body.model.get_input_embeddings()
     if not table.weight.requires_grad:
         return None
-    live = live_ids(train.table.ids)
+    live = live_ids(tokens.ids)
     network.restrict_embeddings(LiveEmbedding(table, live))
     say(f"{len(live)} of {table.num_embeddings} token embeddings occur in the training rows; only they are trained")
     return live
@@ -302,6 +305,8 @@ def start_head(
     if train.targets is None:
         raise DataError("the training rows have no labels")
     rows = task.head_rows(train, config.seed)
+    if not len(rows):
+        return
     network.eval()
     features, targets, place = [], [], []
     for part in micro_batches(rows, train.table.lengths, min(config.training.micro_batch_tokens, FORWARD_TOKENS)):

@@ -43,6 +43,8 @@ class TaskContext:
     """Regression: of the training rows, per target."""
     target_scales: tuple[float, ...] = ()
     """Regression: standard deviations of the training rows, per target."""
+    global_batch_rows: int = 1
+    """Embeddings: rows whose texts are compared with each other in the loss."""
 
 
 @dataclass(slots=True)
