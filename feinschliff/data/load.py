@@ -293,7 +293,8 @@ def split_examples(pool: list[Example], clusters: Integers, config: DataConfig, 
     Raises:
         DataError: a time that cannot be read.
     """
-    units = units_of(clusters, [example.group for example in pool] if config.group else None)
+    groups = [example.group for example in pool]
+    units = units_of(clusters, groups if any(groups) else None)
     test = 0.0 if config.test else config.test_fraction
     validation = 0.0 if config.validation else config.validation_fraction
     if config.time:

@@ -52,7 +52,7 @@ def check(config: DataConfig, hooks: ModelHooks | None = None, seed: int = 0) ->
         *_near_duplicates(scanned, found),
         *_conflicts(scanned, found),
         *_overlaps(scanned, found),
-        *(value_drafts(scanned) if scanned.columns.values else label_drafts(scanned, bool(config.test))),
+        *_of_targets(scanned, bool(config.test)),
     ]
     announcements = [note for tables in scanned.tables for table in tables for note in table.announcements]
     announcements += [*scanned.columns.announcements, *([hooks.note] if hooks.note else [])]
@@ -67,12 +67,17 @@ def check(config: DataConfig, hooks: ModelHooks | None = None, seed: int = 0) ->
         files=[table.name for tables in scanned.tables for table in tables],
         rows=scanned.num_rows_read,
         columns=scanned.columns.model_copy(update={"announcements": announcements}),
-        label_counts={} if scanned.columns.values else label_counts(scanned, range(len(SETS))),
+        label_counts={} if scanned.columns.kind in ("values", "pairs") else label_counts(scanned, range(len(SETS))),
         lengths=lengths,
         findings=finished(scanned, drafts),
         seconds=time.monotonic() - started,
         sha256=sha256_of_sources([*config.train, *config.validation, *config.test]),
     )
+
+
+def _of_targets(scanned: Scan, has_test: bool) -> Iterator[Draft]:
+    if scanned.columns.kind != "pairs":
+        yield from value_drafts(scanned) if scanned.columns.values else label_drafts(scanned, has_test)
 
 
 def _unusable(scanned: Scan) -> Iterator[Draft]:

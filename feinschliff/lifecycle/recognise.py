@@ -8,7 +8,13 @@ from feinschliff import registry
 from feinschliff.config.run import RunConfig
 from feinschliff.results.data import Kind
 
-ROWS_OF: dict[Kind, str] = {"single_label": "labels", "multi_label": "labels", "values": "values", "spans": "spans"}
+ROWS_OF: dict[Kind, str] = {
+    "single_label": "labels",
+    "multi_label": "labels",
+    "values": "values",
+    "spans": "spans",
+    "pairs": "pairs",
+}
 """Kind of target that was found -> the name by which tasks say which rows they read (``ROWS``)."""
 
 

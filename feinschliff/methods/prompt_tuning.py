@@ -28,6 +28,7 @@ MARK = ".prompt"
 PROMPT = "prompt_embeddings"
 """PEFT's name for it."""
 WEIGHTS = "adapter_model.safetensors"
+HEAD = "head.linear.weight"
 
 
 class PromptTuningConfig(TypedConfig):
@@ -100,7 +101,8 @@ class PromptTuning(Method):
         return {name: value for name, value in weights.items() if not name.endswith(MARK)}
 
     def save_added(self, network: Any, weights: dict[str, Tensor], folder: Path) -> None:
-        """Write the prompt as PEFT does for sequence classification: with the classifier, which it asks for."""
+        """Write the prompt as PEFT does for sequence classification, with the classifier, which it asks for; or, of
+        a task without head, for feature extraction."""
         import peft
         from safetensors.torch import save_file
 
@@ -109,7 +111,7 @@ class PromptTuning(Method):
         prompt = next(value for name, value in weights.items() if name.endswith(MARK))
         config = network.body.model.config
         peft.PromptTuningConfig(
-            task_type="SEQ_CLS",
+            task_type="SEQ_CLS" if HEAD in weights else "FEATURE_EXTRACTION",
             num_virtual_tokens=self.num_virtual_tokens,
             token_dim=prompt.shape[1],
             num_transformer_submodules=1,
@@ -117,7 +119,7 @@ class PromptTuning(Method):
             num_layers=config.num_hidden_layers,
             inference_mode=True,
         ).save_pretrained(folder)
-        head = classifier_state(config, weights["head.linear.weight"], weights["head.linear.bias"])
+        head = classifier_state(config, weights[HEAD], weights["head.linear.bias"]) if HEAD in weights else {}
         whole = {PROMPT: prompt, **{f"base_model.{name}": value for name, value in head.items()}}
         save_file({name: value.contiguous() for name, value in whole.items()}, folder / WEIGHTS)
 
