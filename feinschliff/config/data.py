@@ -23,8 +23,8 @@ class DataConfig(Config):
     target: str | None = None
     """Label column, or the column of the number to be predicted (several: `price,weight`); None: found."""
     rows: Literal["auto", "labels", "values", "spans", "pairs"] = "auto"
-    """What a row's target is: labels, numbers, or spans of the text; or pairs: texts that belong together, or two with a
-    number of how near they are. auto: found, unless the task says it."""
+    """What a row's target is: labels, numbers, or spans of the text; or pairs: texts that belong together, or two
+    with a number of how near they are. auto: found, unless the task says it."""
     tag_names: tuple[str, ...] = ()
     """What tags that are numbers mean, in their order (`O,B-PER,I-PER`)."""
     group: str | None = None

@@ -28,8 +28,9 @@ _NEGATIVE = re.compile(r"(hard_)?neg(atives?)?(_(passages?|documents?))?(_?\d+)?
 def find_pairs(columns: Sequence[str], sample: Sequence[Row], config: DataConfig) -> ColumnsFound | None:
     """The columns of anchors, positives and negatives; None where the table does not say that it has such.
 
-    Names that other tables have too (a question and its answer, two sentences) are taken for such only where the person
-    asked for pairs (``config.rows``), and texts beside what looks like a label never, unless they are called positive.
+    Names that other tables have too (a question and its answer, two sentences) are taken for such only where the
+    person asked for pairs (``config.rows``), and texts beside what looks like a label never, unless they are called
+    positive or there are negatives.
 
     Raises:
         DataError: a column that was named does not exist.
@@ -40,17 +41,15 @@ def find_pairs(columns: Sequence[str], sample: Sequence[Row], config: DataConfig
     texts = _named(columns, config) if config.text and asked else _by_name(columns, asked)
     if texts is None or (config.text and not asked):
         return None
-    called_positive = _plain(texts[1]) in POSITIVES
-    if not called_positive and find_columns(columns, sample, config, needs_target=False).target is not None:
+    sure = _plain(texts[1]) in POSITIVES or len(texts) > 2
+    if not sure and find_columns(columns, sample, config, needs_target=False).target is not None:
         return None
     used = {*texts, config.group, config.time}
     said = [f"anchor {texts[0]!r}, positive {texts[1]!r} ({'as asked' if config.text else 'their names'})"]
     said += [f"negatives: {', '.join(map(repr, texts[2:]))}"] if texts[2:] else []
     ignored = [name for name in columns if name not in used]
     said += [f"columns not used: {', '.join(map(repr, ignored))}"] if ignored else []
-    return ColumnsFound(
-        text=texts, target=None, group=config.group, time=config.time, kind="pairs", announcements=said
-    )
+    return ColumnsFound(text=texts, target=None, group=config.group, time=config.time, kind="pairs", announcements=said)
 
 
 def _named(columns: Sequence[str], config: DataConfig) -> list[str] | None:

@@ -1,4 +1,7 @@
-"""What a table's rows are (texts with labels, numbers or spans, or texts that belong together), and the reader for them. Knows no file format."""
+"""What a table's rows are (texts with labels, numbers or spans; texts that belong together), and the reader for them.
+
+Knows no file format.
+"""
 
 from __future__ import annotations
 
@@ -68,8 +71,10 @@ def columns_of(
     pairs = find_pairs(columns, sample, config) if config.rows in ("auto", "pairs") else None
     if pairs is not None:
         return pairs
-    return _labelled_pairs(tables, sample, config) if config.rows == "pairs" else find_columns(
-        columns, sample, config, needs_target
+    return (
+        _labelled_pairs(tables, sample, config)
+        if config.rows == "pairs"
+        else find_columns(columns, sample, config, needs_target)
     )
 
 

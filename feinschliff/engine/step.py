@@ -73,7 +73,10 @@ def coupled_backward(learner: Learner, objective: CoupledObjective, rows: Ints) 
     batch again, from the same random state so that dropout draws the same masks, and that gradient is sent through it.
     A single micro batch is computed once.
     """
-    network, parts = learner.network, list(micro_batches(rows, learner.table.lengths, learner.training.micro_batch_tokens))
+    network, parts = (
+        learner.network,
+        list(micro_batches(rows, learner.table.lengths, learner.training.micro_batch_tokens)),
+    )
     if len(parts) == 1:
         whole = _batch(learner, parts[0])
         out = objective.coupled_loss(objective.embed(network, whole), whole)
@@ -93,7 +96,7 @@ def coupled_backward(learner: Learner, objective: CoupledObjective, rows: Ints) 
     out = objective.coupled_loss(outputs_Bd, whole)
     gradient_Bd = torch.empty_like(outputs_Bd)
     gradient_Bd[places] = torch.autograd.grad(out.loss_sum, outputs_Bd)[0]
-    for part, state, gradient in zip(parts, states, gradient_Bd.split([len(n) for n in numbers]), strict=True):
+    for part, state, gradient in zip(parts, states, torch.split(gradient_Bd, [len(n) for n in numbers]), strict=True):
         torch.set_rng_state(state)
         torch.autograd.backward(objective.embed(network, _batch(learner, part)), gradient)
         learner.masters.collect_gradients()

@@ -213,11 +213,13 @@ def _embedder(facts: CardFacts) -> str:
     if facts.loading:
         lines += [
             "# Needed: without what lies in folder/adapter the weights give other vectors.",
-            "model = embedder[0].auto_model",
+            "model = embedder[0].model",
             *facts.loading,
-            "embedder[0].auto_model = model",
+            "embedder[0].model = model",
+            "# One text at a time: a padded batch has no place in its mask for tokens that a prompt adds.",
         ]
-    return "\n".join([*lines, 'vectors = embedder.encode(["a text", "another text"])'])
+    asked = ", batch_size=1" if facts.loading else ""
+    return "\n".join([*lines, f'vectors = embedder.encode(["a text", "another text"]{asked})'])
 
 
 def _answers(facts: CardFacts) -> str:

@@ -63,7 +63,11 @@ def _write_modules(folder: Path, pooling: Pooling, width: int, max_length_tokens
         "1_Pooling/config.json": how,
         "2_Normalize/config.json": {},
         "sentence_bert_config.json": {"max_seq_length": max_length_tokens, "do_lower_case": False},
-        "config_sentence_transformers.json": {"prompts": {}, "default_prompt_name": None, "similarity_fn_name": "cosine"},
+        "config_sentence_transformers.json": {
+            "prompts": {},
+            "default_prompt_name": None,
+            "similarity_fn_name": "cosine",
+        },
     }
     for name, content in files.items():
         (folder / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

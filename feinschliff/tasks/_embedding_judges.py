@@ -36,7 +36,7 @@ class Judge(Protocol):
 class SearchJudge:
     """Anchors ask for their positives among all positives and negatives of the set; queries are the units."""
 
-    metrics = (
+    metrics: tuple[str, ...] = (
         "ndcg_at_10",
         *(f"recall_at_{k}" for k in CUTOFFS),
         *(f"ndcg_at_{k}" for k in CUTOFFS if k != 10),
@@ -68,7 +68,7 @@ class SearchJudge:
 class SimilarityJudge:
     """Cosines of pairs beside their numbers, by correlation."""
 
-    metrics = ("spearman", "pearson")
+    metrics: tuple[str, ...] = ("spearman", "pearson")
     reason = "what is learned is the order of similarities"
 
     def figures(self, answers: Vectors, examples: Sequence[Example]) -> dict[str, Figure]:

@@ -24,7 +24,9 @@ class EncodedTexts(EncodedSet):
     def behind(self, count: int) -> EncodedTexts:
         """The set with places for ``count`` virtual tokens in front of each text."""
         groups = groups_of(self)
-        return self if count == 0 else replace(self, table=replace(groups, texts=with_virtual_tokens(groups.texts, count)))
+        return (
+            self if count == 0 else replace(self, table=replace(groups, texts=with_virtual_tokens(groups.texts, count)))
+        )
 
 
 def groups_of(encoded: EncodedSet) -> TextGroups:

@@ -33,12 +33,14 @@ def test_members_are_the_places_of_a_rows_texts() -> None:
 
 
 def gradients(learner: Learner) -> dict[str, torch.Tensor]:
-    return {n: m.grad for n, m in zip(learner.masters.names, learner.masters.masters, strict=True) if m.grad is not None}
+    return {
+        n: m.grad for n, m in zip(learner.masters.names, learner.masters.masters, strict=True) if m.grad is not None
+    }
 
 
 @torch.no_grad()
 def _spread(network: torch.nn.Module) -> None:
-    """Weights of a usual size: with the tiny ones all texts have nearly the same vector and differences are rounding."""
+    """Weights of a usual size: with tiny ones all texts have nearly the same vector, and differences are rounding."""
     for name, parameter in network.named_parameters():
         if parameter.ndim == 2 and "encoder" in name:
             parameter.mul_(6.0)

@@ -38,8 +38,9 @@ METHODS: dict[str, dict[str, Any]] = {
 
 
 def examples(num_rows: int, seed: int, kind: str = "single", longest: int = 12) -> list[Example]:
-    """Rows of ``kind`` single, multi (up to two labels), pair, values, spans, ranked or similar; a label's word stands in
-    each text.
+    """Rows of ``kind`` single, multi (up to two labels), pair, values, spans, ranked or similar.
+
+    A label's word stands in each text.
 
     Values: the number of the label and a tenth of the words. Spans: the label's word. Ranked, similar: with the words
     of the label, or of another.
