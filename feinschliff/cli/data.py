@@ -140,7 +140,8 @@ def _show_report(out: Console, report: DataReport) -> None:
         out.print(f"  {note}", markup=False)
     counts = report.label_counts
     shown = ", ".join(f"{label} {count:,}" for label, count in list(counts.items())[:8])
-    out.print(f"{len(counts):,} classes: {shown}{' ...' if len(counts) > 8 else ''}", markup=False)
+    if counts:
+        out.print(f"{len(counts):,} classes: {shown}{' ...' if len(counts) > 8 else ''}", markup=False)
     if report.lengths:
         lengths = report.lengths
         cut = ", ".join(f"{limit}: {share:.1%}" for limit, share in lengths.cut_at.items())

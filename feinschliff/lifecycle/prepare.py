@@ -189,13 +189,7 @@ def prepare(
         say(f"{train.num_cut} training and {validation.num_cut} validation rows are longer and were cut")
     torch.manual_seed(seeds.derive(config.seed, "method"))
     method.adapt(network)
-    if not any(parameter.requires_grad for parameter in network.parameters()):
-        raise ConfigError(
-            f"method {config.method.type} trains nothing as it is set up",
-            where="method.type",
-            why=f"task {config.task.type} has no head, and all else is frozen",
-            remedy="let layers move too (--method.trained-layers 2), or choose another method",
-        )
+    _refuse_nothing_trained(config, network)
     live = _restrict_embeddings(network, train, say)
     if precision is None:
         precision = _precision(config, network, say)
@@ -223,6 +217,16 @@ def prepare(
     return Prepared(
         config, task, method, network, learner, validation, validation_cache, metric, precision, limit, live, notes
     )
+
+
+def _refuse_nothing_trained(config: RunConfig, network: Any) -> None:
+    if not any(parameter.requires_grad for parameter in network.parameters()):
+        raise ConfigError(
+            f"method {config.method.type} trains nothing as it is set up",
+            where="method.type",
+            why=f"task {config.task.type} has no head, and all else is frozen",
+            remedy="let layers move too (--method.trained-layers 2), or choose another method",
+        )
 
 
 def count_parameters(network: Any) -> int:
