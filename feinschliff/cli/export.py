@@ -31,7 +31,7 @@ def _show(out: Console, result: ExportResult) -> None:
     out.print(f"written: {result.folder} ({len(result.files)} files, {result.size_bytes / 1e6:.1f} MB)", markup=False)
     out.print(
         f"compared with plain transformers on {result.probe_rows} rows: "
-        f"probabilities differ by at most {result.largest_difference:.1e}"
+        f"outputs differ by at most {result.largest_difference:.1e}"
     )
     if result.loading:
         out.print("the weights alone would answer differently: load the folder as its README.md says", markup=False)

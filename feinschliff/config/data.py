@@ -19,12 +19,13 @@ class DataConfig(Config):
     test: tuple[str, ...] = ()
     """Own held-out files; none: split off the training rows."""
     text: tuple[str, ...] = ()
-    """Text columns, one or (for sentence pairs) two; empty: found."""
+    """Text columns, one or (for sentence pairs) two; of embeddings anchor, positive and any negatives; empty: found."""
     target: str | None = None
     """Label column, or the column of the number to be predicted (several: `price,weight`); None: found."""
-    rows: Literal["auto", "labels", "values", "spans", "answers"] = "auto"
-    """What a row's target is: labels, numbers, spans of the text, or answers to questions that stand in the text. auto:
-    found, unless the task says it."""
+    rows: Literal["auto", "labels", "values", "spans", "answers", "pairs"] = "auto"
+    """What a row's target is: labels, numbers, spans of the text, or answers to questions that stand in the text; or
+    pairs: texts that belong together, or two with a number of how near they are. auto: found, unless the task says it.
+    """
     tag_names: tuple[str, ...] = ()
     """What tags that are numbers mean, in their order (`O,B-PER,I-PER`)."""
     group: str | None = None

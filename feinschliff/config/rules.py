@@ -31,8 +31,10 @@ def splits_leave_training_rows(config: RunConfig) -> list[Fault]:
 
 
 def text_is_one_or_two_columns(config: RunConfig) -> list[Fault]:
-    """One text, or a pair of sentences."""
+    """One text, or a pair of sentences; more where each has a vector of its own."""
     text = config.data.text
+    if len(set(text)) == len(text) and registry.says("task", config.task.type, "EMBEDS_TEXTS"):
+        return []
     if len(text) <= 2 and len(set(text)) == len(text):
         return []
     return [

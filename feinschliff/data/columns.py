@@ -32,6 +32,7 @@ PAIR_NAMES = (
     ("question", "passage"), ("question", "sentence"), ("query", "passage"), ("query", "document"),
 )  # fmt: skip
 _OTHER_NAMES = (
+    "anchor",
     "id",
     "index",
     "idx",

@@ -296,7 +296,8 @@ def split_examples(pool: list[Example], clusters: Integers, config: DataConfig, 
     Raises:
         DataError: a time that cannot be read.
     """
-    units = units_of(clusters, [example.group for example in pool])
+    groups = [example.group for example in pool]
+    units = units_of(clusters, groups if any(groups) else None)
     if pool and pool[0].answers is not None:
         units = units_of(units, [example.texts[1] for example in pool])
     test = 0.0 if config.test else config.test_fraction

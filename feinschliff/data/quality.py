@@ -19,6 +19,8 @@ from feinschliff.data.sources import sha256_of_sources
 from feinschliff.data.value_quality import value_drafts
 from feinschliff.results.data import DataReport, LengthSummary
 
+UNLABELLED = ("values", "answers", "pairs")
+"""Kinds of rows without labels to count."""
 _LIMITS_TOKENS = (32, 64, 128, 256, 512, 1024, 2048)
 
 
@@ -68,7 +70,7 @@ def check(config: DataConfig, hooks: ModelHooks | None = None, seed: int = 0) ->
         files=[table.name for tables in scanned.tables for table in tables],
         rows=scanned.num_rows_read,
         columns=scanned.columns.model_copy(update={"announcements": announcements}),
-        label_counts={} if scanned.columns.kind in ("values", "answers") else label_counts(scanned, range(len(SETS))),
+        label_counts={} if scanned.columns.kind in UNLABELLED else label_counts(scanned, range(len(SETS))),
         lengths=lengths,
         findings=finished(scanned, drafts),
         seconds=time.monotonic() - started,
@@ -80,6 +82,8 @@ def _target_drafts(scanned: Scan, has_test: bool) -> Iterator[Draft]:
     """What is wrong with labels, numbers or answers as such. Questions of one text are alike by nature."""
     if scanned.columns.kind == "answers":
         return answer_drafts(scanned)
+    if scanned.columns.kind == "pairs":
+        return iter(())
     return value_drafts(scanned) if scanned.columns.values else label_drafts(scanned, has_test)
 
 

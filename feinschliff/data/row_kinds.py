@@ -1,4 +1,4 @@
-"""What a table's rows are (texts with labels, numbers, spans, answers), and the reader for them.
+"""What a table's rows are (texts with labels, numbers, spans, answers; or that belong together), and their reader.
 
 Knows no file format.
 """
@@ -14,6 +14,7 @@ from feinschliff.config.data import DataConfig
 from feinschliff.data.answer_rows import AnswerColumns, AnswerReader, looks_like_answers
 from feinschliff.data.columns import cell_text, find_columns
 from feinschliff.data.examples import Example
+from feinschliff.data.pair_rows import PairExampleReader, find_pairs
 from feinschliff.data.rows_to_examples import (
     OTHER_FILES,
     ExampleReader,
@@ -80,7 +81,28 @@ def columns_of(
                 why=f"columns: {', '.join(columns)}; wanted: tokens and a tag for each, or a text and a list of spans",
                 remedy="name them: --text COLUMN --target COLUMN",
             )
-    return find_columns(columns, sample, config, needs_target)
+    pairs = find_pairs(columns, sample, config) if config.rows in ("auto", "pairs") else None
+    if pairs is not None:
+        return pairs
+    return (
+        _labelled_pairs(tables, sample, config)
+        if config.rows == "pairs"
+        else find_columns(columns, sample, config, needs_target)
+    )
+
+
+def _labelled_pairs(tables: Sequence[Table], sample: Sequence[Row], config: DataConfig) -> ColumnsFound:
+    """Two texts and a number of how near they are."""
+    columns = tables[0].columns
+    found = find_columns(columns, sample, config.model_copy(update={"rows": "values"}), needs_target=False)
+    if found.target is None or len(found.text) != 2:
+        raise DataError(
+            "neither texts that belong together nor two texts with a number were found",
+            where=tables[0].name,
+            why=f"columns: {', '.join(columns)}; wanted: anchor and positive (and negative), or two texts and a number",
+            remedy="name them: --text COLUMN --text COLUMN, and for a number --target COLUMN",
+        )
+    return found
 
 
 def _with_answers(found: AnswerColumns, columns: Sequence[str], config: DataConfig) -> ColumnsFound:
@@ -134,6 +156,8 @@ def reader_of(columns: ColumnsFound, needs_labels: bool = True) -> RowReader:
     """The reader for rows of this kind."""
     if columns.kind == "answers":
         return AnswerReader(columns, needs_labels)
+    if columns.kind == "pairs":
+        return PairExampleReader(columns, needs_labels)
     return SpanExampleReader(columns, needs_labels) if columns.kind == "spans" else ExampleReader(columns, needs_labels)
 
 
@@ -203,7 +227,8 @@ def load_examples(
         DataError: unreadable files, missing columns, no usable row, or labels that are not among ``known_labels``.
     """
     tables = open_tables(sources, config)
-    if not needs_labels and len(columns.text) == 1 and all(len(table.columns) == 1 for table in tables):
+    any_will_do = len(columns.text) == 1 or columns.kind == "pairs"
+    if not needs_labels and any_will_do and all(len(table.columns) == 1 for table in tables):
         alone = {"text": tables[0].columns, "target": None, "values": [], "group": None, "time": None}
         columns = columns.model_copy(update=alone)
     check_table_columns(tables, columns, needs_labels, why)

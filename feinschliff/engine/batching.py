@@ -107,6 +107,9 @@ class Batch:
     """Outputs of the frozen prefix for these rows: [T, d] hidden states or [B, d] pooled features."""
     prefix_pooled: bool = False
     """Whether ``prefix`` are pooled features."""
+    members: Tensor | None = None
+    """[E, W] where rows of this batch are texts of examples: the places of each example's texts, -1 where it has fewer;
+    ``targets`` are then one an example."""
 
     @property
     def num_tokens(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -103,3 +104,19 @@ class Objective(Protocol):
     def loss(self, network: nn.Module, batch: Batch) -> LossOutput:
         """Summed loss of a batch."""
         ...
+
+
+class CoupledObjective(ABC):
+    """An objective whose loss compares rows with each other, so that it belongs to a whole global batch.
+
+    The step asks for the outputs of all micro batches, then for their loss, and sends its gradient back micro batch by
+    micro batch (see ``step.coupled_backward``): memory is that of one, whatever the global batch.
+    """
+
+    @abstractmethod
+    def embed(self, network: nn.Module, batch: Batch) -> Tensor:
+        """[B, d]: all of the network's outputs that the loss depends on, in the batch's order."""
+
+    @abstractmethod
+    def coupled_loss(self, outputs_Bd: Tensor, batch: Batch) -> LossOutput:
+        """Summed loss of a global batch from its outputs, which are in the order of ``batch``."""

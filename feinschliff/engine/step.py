@@ -12,9 +12,9 @@ from feinschliff.config.training import TrainingConfig
 from feinschliff.engine.adversarial import moved_along_gradient
 from feinschliff.engine.anchoring import Anchor
 from feinschliff.engine.averaging import AveragedWeights
-from feinschliff.engine.batching import Ints, Targets, epoch_order, micro_batches
+from feinschliff.engine.batching import Batch, Ints, Targets, epoch_order, micro_batches
 from feinschliff.engine.class_balance import Floats, balanced_order
-from feinschliff.engine.contracts import Objective, Table
+from feinschliff.engine.contracts import CoupledObjective, Objective, Table
 from feinschliff.engine.optimizers import GroupedAdamW
 from feinschliff.engine.precision import MasterWeights
 from feinschliff.engine.prefix_cache import PrefixCache
@@ -64,11 +64,11 @@ class StepLoss:
 
 def backward(learner: Learner, rows: Ints) -> StepLoss:
     """Gradients of the summed loss over all micro batches of ``rows``, left on the masters."""
+    if isinstance(learner.objective, CoupledObjective):
+        return coupled_backward(learner, learner.objective, rows)
     loss_sum, num_targets, num_tokens = 0.0, 0.0, 0
     for part in micro_batches(rows, learner.table.lengths, learner.training.micro_batch_tokens):
-        batch = learner.table.collate(part, learner.targets)
-        if learner.cache is not None:
-            learner.cache.attach(batch, learner.table)
+        batch = _batch(learner, part)
         out = learner.objective.loss(learner.network, batch)
         torch.autograd.backward(out.loss_sum if out.penalty is None else out.loss_sum + out.penalty)
         learner.masters.collect_gradients()
@@ -76,6 +76,56 @@ def backward(learner: Learner, rows: Ints) -> StepLoss:
         num_targets += out.num_targets
         num_tokens += batch.num_tokens
     return StepLoss(loss_sum, num_targets, num_tokens)
+
+
+def coupled_backward(learner: Learner, objective: CoupledObjective, rows: Ints) -> StepLoss:
+    """The same where the loss compares rows with each other: cached gradients (Gao et al. 2021).
+
+    All micro batches are computed without gradients, then the gradient of the loss at their outputs, then each micro
+    batch again, from the same random state so that dropout draws the same masks, and that gradient is sent through it.
+    A single micro batch is computed once.
+    """
+    network, parts = (
+        learner.network,
+        list(micro_batches(rows, learner.table.lengths, learner.training.micro_batch_tokens)),
+    )
+    if len(parts) == 1:
+        whole = _batch(learner, parts[0])
+        out = objective.coupled_loss(objective.embed(network, whole), whole)
+        torch.autograd.backward(out.loss_sum)
+        learner.masters.collect_gradients()
+        return StepLoss(float(out.loss_sum.detach()), out.num_targets, whole.num_tokens)
+    whole = learner.table.collate(rows, learner.targets)
+    states, found, numbers = [], [], []
+    with torch.no_grad():
+        for part in parts:
+            batch = _batch(learner, part)
+            states.append(torch.get_rng_state())
+            found.append(objective.embed(network, batch))
+            numbers.append(batch.rows)
+    places = _places(torch.cat(numbers), whole.rows)
+    outputs_Bd = torch.cat(found)[places].requires_grad_()
+    out = objective.coupled_loss(outputs_Bd, whole)
+    gradient_Bd = torch.empty_like(outputs_Bd)
+    gradient_Bd[places] = torch.autograd.grad(out.loss_sum, outputs_Bd)[0]
+    for part, state, gradient in zip(parts, states, torch.split(gradient_Bd, [len(n) for n in numbers]), strict=True):
+        torch.set_rng_state(state)
+        torch.autograd.backward(objective.embed(network, _batch(learner, part)), gradient)
+        learner.masters.collect_gradients()
+    return StepLoss(float(out.loss_sum.detach()), out.num_targets, whole.num_tokens)
+
+
+def _batch(learner: Learner, rows: Ints) -> Batch:
+    batch = learner.table.collate(rows, learner.targets)
+    if learner.cache is not None:
+        learner.cache.attach(batch, learner.table)
+    return batch
+
+
+def _places(numbers: Tensor, wanted: Tensor) -> Tensor:
+    """Where each of ``wanted`` stands among ``numbers``, which are distinct."""
+    order = torch.argsort(numbers)
+    return order[torch.searchsorted(numbers[order], wanted)]
 
 
 @torch.no_grad()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 from importlib.metadata import version
 
-from feinschliff import __version__
+from feinschliff import __version__, registry
 from feinschliff.config.run import RunConfig
 from feinschliff.data.examples import Splits
 from feinschliff.data.sources import sha256_of_sources
@@ -27,6 +27,7 @@ PIPELINE_TAGS: dict[Kind, str] = {
     "values": "text-classification",
     "spans": "token-classification",
     "answers": "question-answering",
+    "pairs": "sentence-similarity",
 }
 LIBRARIES = ("torch", "transformers", "tokenizers", "peft", "scikit-learn", "numpy")
 
@@ -35,6 +36,11 @@ def versions() -> dict[str, str]:
     """What figures depend on: this package, Python and the libraries."""
     own = {"feinschliff": __version__, "python": platform.python_version()}
     return own | {name: version(name) for name in LIBRARIES}
+
+
+def _kind(config: RunConfig, rows: Kind) -> Kind:
+    """What the card is about: vectors of texts are used alike, whatever they were learned from."""
+    return "pairs" if registry.says("task", config.task.type, "EMBEDS_TEXTS") else rows
 
 
 def write_training_card(result: TrainingResult, config: RunConfig, model: ResolvedModel, splits: Splits) -> None:
@@ -63,8 +69,8 @@ def write_training_card(result: TrainingResult, config: RunConfig, model: Resolv
             "test": len(splits.test),
             "dropped": len(splits.dropped),
         },
-        kind=splits.columns.kind,
-        pipeline_tag=PIPELINE_TAGS[splits.columns.kind],
+        kind=_kind(config, splits.columns.kind),
+        pipeline_tag=PIPELINE_TAGS[_kind(config, splits.columns.kind)],
         targets=splits.columns.values,
         sentence_pairs=len(splits.columns.text) == 2,
         versions=versions(),
@@ -109,8 +115,8 @@ def write_model_card(result: TuneResult, config: RunConfig, model: ResolvedModel
         no_answer_threshold=ModelFacts.read(RunDirectory(result.run).model).context.no_answer_threshold,
         rows={"train": rows.train, "validation": rows.validation, "test": rows.test, "dropped": rows.dropped},
         max_length_tokens=details.data.lengths.limit if details.data.lengths else None,
-        kind=details.columns.kind,
-        pipeline_tag=PIPELINE_TAGS[details.columns.kind],
+        kind=_kind(config, details.columns.kind),
+        pipeline_tag=PIPELINE_TAGS[_kind(config, details.columns.kind)],
         targets=details.columns.values,
         sentence_pairs=len(details.columns.text) == 2,
         versions=details.versions,

@@ -40,6 +40,7 @@ class FrozenEncoder:
             precision, _ = choose(torch.device("cpu"), self.network.body.hidden_width)
         self.network.body.to(DTYPES[precision])
         self._observers = observers
+        self._apart = registry.says("task", config.task.type, "EMBEDS_TEXTS")
         self._known: dict[tuple[str, ...], Floats] = {}
         self._seconds, self._rows = 0.0, 0
 
@@ -75,6 +76,10 @@ class FrozenEncoder:
         return ModelHooks(self._lengths, self.max_length_tokens, self._embed)
 
     def _lengths(self, rows: Sequence[Texts]) -> list[int]:
+        if self._apart or len(set(map(len, rows))) > 1:  # each text is read by itself: the longest is cut first
+            ids = self.task.loaded.tokenizer([text for row in rows for text in row], return_attention_mask=False)
+            lengths = iter(map(len, ids["input_ids"]))
+            return [max(next(lengths) for _ in row) for row in rows]
         sides = [list(side) for side in zip(*rows, strict=True)]  # two sides are tokenised as a pair, as a run does
         encoded = self.task.loaded.tokenizer(*sides, verbose=False, return_attention_mask=False)
         return [len(ids) for ids in encoded["input_ids"]]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from feinschliff import registry
 from feinschliff.config.data import DataConfig
 from feinschliff.data.examples import Example, Place
 from feinschliff.data.load import load_examples
@@ -12,7 +14,8 @@ from feinschliff.engine.events import Announced
 from feinschliff.errors import DataError
 from feinschliff.lifecycle.evaluate import columns_of
 from feinschliff.lifecycle.observing import Observer, counted, tell
-from feinschliff.predictor import Predictor
+from feinschliff.predictor import ModelFacts, Predictor
+from feinschliff.results.data import ColumnsFound
 from feinschliff.results.prediction import PredictionResult
 
 
@@ -27,6 +30,8 @@ def predict(
 ) -> list[PredictionResult]:
     """One result a text (for pairs: two texts, or one with a tab between the two), or a row of the sources.
 
+    Of embeddings a text gives its vector, and two with a tab between (or a row with two columns) their similarity.
+
     Args:
         text_columns: of the sources, where they are named otherwise than in the run's own data.
         reading: encoding, delimiter and header of the sources, where they are not to be found.
@@ -38,7 +43,7 @@ def predict(
     """
     predictor = Predictor(run)
     if sources:
-        columns = columns_of(predictor.facts.columns, text_columns).model_copy(update={"target": None, "values": []})
+        columns = _columns(predictor.facts, text_columns)
         examples, dropped, found = load_examples(
             list(sources),
             reading or DataConfig(),
@@ -57,12 +62,30 @@ def predict(
                 remedy="fill them in or remove them, so that every row gets an answer",
             )
     else:
-        examples = _examples(list(texts or ()), predictor.facts.context.num_texts)
+        given = list(texts or ())
+        embeds = registry.says("task", predictor.facts.task["type"], "EMBEDS_TEXTS")
+        num_texts = predictor.facts.context.num_texts
+        examples = _to_embed(given) if embeds else _examples(given, num_texts)
     scored = predictor.score(examples, counted(observers, "scoring", len(examples)))
     for note in scored.notes:
         tell(observers, Announced(note))
     results: list[PredictionResult] = predictor.task.results(scored.answers, examples)
     return results
+
+
+def _columns(facts: ModelFacts, text_columns: Sequence[str]) -> ColumnsFound:
+    """The text columns to read; where texts are embedded, any number of them."""
+    if registry.says("task", facts.task["type"], "EMBEDS_TEXTS"):
+        return ColumnsFound(text=list(text_columns) or facts.columns.text[:2], target=None, kind="pairs")
+    return columns_of(facts.columns, text_columns).model_copy(update={"target": None, "values": []})
+
+
+def _to_embed(texts: list[str]) -> list[Example]:
+    """Each text by itself, or two with a tab between as a pair."""
+    return [
+        replace(_examples([text], 2 if "\t" in text else 1)[0], place=Place("input", number))
+        for number, text in enumerate(texts, start=1)
+    ]
 
 
 def _examples(texts: list[str], num_texts: int) -> list[Example]:

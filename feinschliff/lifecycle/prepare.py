@@ -23,6 +23,7 @@ from feinschliff.engine.optimizers import GroupedAdamW
 from feinschliff.engine.precision import DTYPES, MasterWeights, Precision, choose
 from feinschliff.engine.scoring import outputs
 from feinschliff.engine.step import Learner
+from feinschliff.engine.text_groups import TextGroups
 from feinschliff.errors import ConfigError, DataError
 from feinschliff.lifecycle.regularise import regularise, watched_metric
 from feinschliff.models.live_embedding import LiveEmbedding, live_ids
@@ -95,6 +96,7 @@ def context_of(config: RunConfig, splits: Splits) -> TaskContext:
         target_names=tuple(splits.columns.values),
         target_means=means,
         target_scales=scales,
+        global_batch_rows=config.training.global_batch_rows,
     )
 
 
@@ -190,6 +192,7 @@ def prepare(
         say(f"{train.num_cut} training and {validation.num_cut} validation rows are longer and were cut")
     torch.manual_seed(seeds.derive(config.seed, "method"))
     method.adapt(network)
+    _refuse_nothing_trained(config, network)
     live = _restrict_embeddings(network, train, say)
     if precision is None:
         precision = _precision(config, network, say)
@@ -220,6 +223,16 @@ def prepare(
     )
 
 
+def _refuse_nothing_trained(config: RunConfig, network: Any) -> None:
+    if not any(parameter.requires_grad for parameter in network.parameters()):
+        raise ConfigError(
+            f"method {config.method.type} trains nothing as it is set up",
+            where="method.type",
+            why=f"task {config.task.type} has no head, and all else is frozen",
+            remedy="let layers move too (--method.trained-layers 2), or choose another method",
+        )
+
+
 def count_parameters(network: Any) -> int:
     """All parameters of a network; embedding rows that are trained stand in the whole table too and count once."""
     total = sum(parameter.numel() for parameter in network.parameters())
@@ -230,12 +243,13 @@ def count_parameters(network: Any) -> int:
 
 
 def _restrict_embeddings(network: Any, train: EncodedSet, say: Callable[[str], None]) -> Any:
-    if not isinstance(train.table, TokenTable):
+    tokens = train.table.texts if isinstance(train.table, TextGroups) else train.table
+    if not isinstance(tokens, TokenTable):
         return None
     table = network.body.model.get_input_embeddings()
     if not table.weight.requires_grad:
         return None
-    live = live_ids(train.table.ids)
+    live = live_ids(tokens.ids)
     network.restrict_embeddings(LiveEmbedding(table, live))
     say(f"{len(live)} of {table.num_embeddings} token embeddings occur in the training rows; only they are trained")
     return live
@@ -306,6 +320,8 @@ def start_head(
     if train.targets is None:
         raise DataError("the training rows have no labels")
     rows = task.head_rows(train, config.seed)
+    if not len(rows):
+        return
     network.eval()
     features, targets, place = [], [], []
     for part in micro_batches(rows, train.table.lengths, min(config.training.micro_batch_tokens, FORWARD_TOKENS)):

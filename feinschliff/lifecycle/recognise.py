@@ -16,6 +16,7 @@ ROWS_OF: dict[Kind, str] = {
     "values": "values",
     "spans": "spans",
     "answers": "answers",
+    "pairs": "pairs",
 }
 """Kind of target that was found -> the name by which tasks say which rows they read (``ROWS``)."""
 

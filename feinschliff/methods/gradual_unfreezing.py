@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from feinschliff.config.bases import TypedConfig
-from feinschliff.methods._method import Method
+from feinschliff.methods._method import Method, is_head
 
 if TYPE_CHECKING:
     from torch import nn
@@ -47,7 +47,10 @@ class GradualUnfreezing(Method):
 
         AdamW steps over what has no gradient: a layer's moments and step count begin when it joins.
         """
-        lowest = network.body.num_layers + 1 - math.floor(self.config.layers_per_epoch * epoch)
+        num_layers = math.floor(self.config.layers_per_epoch * epoch)
+        if not any(is_head(network, name) for name, _ in network.named_parameters()):
+            num_layers = max(1, num_layers)  # nothing else could move in the first epoch
+        lowest = network.body.num_layers + 1 - num_layers
         never = _never_trained(network)
         for name, parameter in network.named_parameters():
             if id(parameter) not in never:

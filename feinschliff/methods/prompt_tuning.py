@@ -28,6 +28,7 @@ MARK = ".prompt"
 PROMPT = "prompt_embeddings"
 """PEFT's name for it."""
 WEIGHTS = "adapter_model.safetensors"
+HEAD = "head.linear.weight"
 
 
 class PromptTuningConfig(TypedConfig):
@@ -100,7 +101,8 @@ class PromptTuning(Method):
         return {name: value for name, value in weights.items() if not name.endswith(MARK)}
 
     def save_added(self, network: Any, weights: dict[str, Tensor], folder: Path) -> None:
-        """Write the prompt as PEFT does for sequences or tokens: with the classifier, which it asks for."""
+        """Write the prompt as PEFT does for sequences or tokens, with the classifier, which it asks for; or, of a task
+        without head, for feature extraction."""
         import peft
         from safetensors.torch import save_file
 
@@ -109,7 +111,7 @@ class PromptTuning(Method):
         prompt = next(value for name, value in weights.items() if name.endswith(MARK))
         config = network.body.model.config
         peft.PromptTuningConfig(
-            task_type="TOKEN_CLS" if network.pooling is None else "SEQ_CLS",
+            task_type=_peft_task(network, weights),
             num_virtual_tokens=self.num_virtual_tokens,
             token_dim=prompt.shape[1],
             num_transformer_submodules=1,
@@ -117,11 +119,11 @@ class PromptTuning(Method):
             num_layers=config.num_hidden_layers,
             inference_mode=True,
         ).save_pretrained(folder)
-        linear = (weights["head.linear.weight"], weights["head.linear.bias"])
-        if network.pooling is None:
-            head = dict(zip(("classifier.weight", "classifier.bias"), linear, strict=True))
-        else:
-            head = classifier_state(config, *linear)
+        head: dict[str, Tensor] = {}
+        if HEAD in weights and network.pooling is None:
+            head = {"classifier.weight": weights[HEAD], "classifier.bias": weights["head.linear.bias"]}
+        elif HEAD in weights:
+            head = classifier_state(config, weights[HEAD], weights["head.linear.bias"])
         whole = {PROMPT: prompt, **{f"base_model.{name}": value for name, value in head.items()}}
         save_file({name: value.contiguous() for name, value in whole.items()}, folder / WEIGHTS)
 
@@ -140,6 +142,13 @@ class PromptTuning(Method):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # PEFT asks transformers for an attribute by its old name
             return peft.PeftModel.from_pretrained(model, folder).eval()
+
+
+def _peft_task(network: Any, weights: dict[str, Tensor]) -> str:
+    """PEFT's name for what the network answers."""
+    if HEAD not in weights:
+        return "FEATURE_EXTRACTION"
+    return "TOKEN_CLS" if network.pooling is None else "SEQ_CLS"
 
 
 def _put(network: Any, prompt_Pd: Tensor) -> None:

@@ -75,11 +75,13 @@ _VERBS: Mapping[Kind, str] = {
     "values": "estimate",
     "spans": "find",
     "answers": "answer",
+    "pairs": "embed",
 }
 _LIMITS: Mapping[Kind, str] = {
     "single_label": "Every text gets one of the labels above, also a text that fits none.",
     "multi_label": "A text that fits none of the labels above may get none.",
     "values": "Every text gets numbers, also a text that they do not fit.",
+    "pairs": "Vectors of other models cannot be compared with these; what is stored must be embedded anew.",
     "spans": "What looks like one of the labels above in other kinds of text may be missed, or made up.",
     "answers": "An answer is a piece of the text, right or wrong; what the text says is not checked.",
 }
@@ -107,7 +109,8 @@ def render_card(facts: CardFacts) -> str:
 
 def front_matter(facts: CardFacts) -> dict[str, Any]:
     """The metadata that the Hugging Face Hub reads from a card."""
-    matter: dict[str, Any] = {"library_name": "transformers", "pipeline_tag": facts.pipeline_tag}
+    library = "sentence-transformers" if facts.kind == "pairs" else "transformers"
+    matter: dict[str, Any] = {"library_name": library, "pipeline_tag": facts.pipeline_tag}
     if facts.base_license:
         identifier = hub_identifier(facts.base_license)
         matter["license"] = identifier
@@ -207,6 +210,8 @@ def _answer_usage(facts: CardFacts) -> str:
 def _usage(facts: CardFacts) -> str:
     if facts.kind == "answers":
         return _answer_usage(facts)
+    if facts.kind == "pairs":
+        return f"## Use\n\n```python\n{_embedder(facts)}\n```\n\nVectors have length one: their product is the cosine."
     given = '{"text": "first text", "text_pair": "second text"}' if facts.sentence_pairs else '"your text"'
     arguments = ["truncation=True"] if facts.kind != "spans" else []
     if facts.max_length_tokens and facts.kind != "spans":
@@ -238,6 +243,25 @@ def _pipeline(facts: CardFacts) -> str:
         f'{verb} = pipeline("{task}", model=model, tokenizer=tokenizer{asked})',
     )
     return "\n".join(lines)
+
+
+def _embedder(facts: CardFacts) -> str:
+    lines = [
+        "from sentence_transformers import SentenceTransformer",
+        "",
+        'folder = "path/to/this/folder"',
+        "embedder = SentenceTransformer(folder)",
+    ]
+    if facts.loading:
+        lines += [
+            "# Needed: without what lies in folder/adapter the weights give other vectors.",
+            "model = embedder[0].model",
+            *facts.loading,
+            "embedder[0].model = model",
+            "# One text at a time: a padded batch has no place in its mask for tokens that a prompt adds.",
+        ]
+    asked = ", batch_size=1" if facts.loading else ""
+    return "\n".join([*lines, f'vectors = embedder.encode(["a text", "another text"]{asked})'])
 
 
 def _answers(facts: CardFacts) -> str:

@@ -26,16 +26,22 @@ def pool(states_Td: Tensor, lengths_B: Tensor, pooling: Pooling, norm_epsilon: f
 
     Tokens after the last row are filling and are left out.
     """
-    states_Td = states_Td[: int(lengths_B.sum())]
-    firsts = torch.cumsum(lengths_B, 0) - lengths_B
-    first_Bd = states_Td[firsts].float()
+    first_Bd = plain_pool(states_Td, lengths_B, "cls")
     if pooling == "cls":
         return first_Bd
-    rows = torch.repeat_interleave(torch.arange(len(lengths_B), device=lengths_B.device), lengths_B)
-    sums = torch.zeros(len(lengths_B), states_Td.shape[1], device=states_Td.device)
-    mean_Bd = sums.index_add(0, rows, states_Td.float()) / lengths_B[:, None]
+    mean_Bd = plain_pool(states_Td, lengths_B, "mean")
     normed = F.layer_norm(MEAN_WEIGHT * mean_Bd + first_Bd, first_Bd.shape[1:], eps=norm_epsilon)
     return F.layer_norm(normed, first_Bd.shape[1:], eps=norm_epsilon)
+
+
+def plain_pool(states_Td: Tensor, lengths_B: Tensor, pooling: Pooling) -> Tensor:
+    """The first states or the plain means of packed rows [B, d], in fp32: what sentence-transformers computes."""
+    states_Td = states_Td[: int(lengths_B.sum())]
+    if pooling == "cls":
+        return states_Td[torch.cumsum(lengths_B, 0) - lengths_B].float()
+    rows = torch.repeat_interleave(torch.arange(len(lengths_B), device=lengths_B.device), lengths_B)
+    sums = torch.zeros(len(lengths_B), states_Td.shape[1], device=states_Td.device)
+    return sums.index_add(0, rows, states_Td.float()) / lengths_B[:, None]
 
 
 class TokenHead(nn.Module):

@@ -53,7 +53,7 @@ class LengthSummary(Result):
     """Limit in tokens -> share of rows that it would cut."""
 
 
-Kind = Literal["single_label", "multi_label", "values", "spans", "answers"]
+Kind = Literal["single_label", "multi_label", "values", "spans", "answers", "pairs"]
 Scheme = Literal["IO", "IOB1", "IOB2", "BIOES", "BILOU", "BMES"]
 
 
@@ -74,7 +74,8 @@ class ColumnsFound(Result):
     time: str | None = None
     label_separator: str | None = None
     kind: Kind = "single_label"
-    """What a row's target is: one label, several, numbers, labelled spans of the text, or a question's answers."""
+    """What a row's target is: one label, several, numbers, labelled spans of the text, or a question's answers; or
+    pairs: texts that belong together, with or without some that do not."""
     values: list[str] = Field(default_factory=list)
     """The columns of the numbers to be predicted."""
     tags: TagsFound | None = None

@@ -33,6 +33,10 @@ class PredictionResult(Result):
     """Numbers predicted, in their units."""
     spans: list[PredictedSpan] | None = None
     """Pieces found in the text, where that is what is predicted."""
+    vector: list[float] | None = None
+    """The text as a point: its direction counts, its length is one."""
+    similarity: float | None = None
+    """Of a pair's two vectors: their cosine."""
     file: str
     line: int
 

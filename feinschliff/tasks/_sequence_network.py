@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Self
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from feinschliff.engine.batching import Batch
 from feinschliff.engine.contracts import PrefixStage
 from feinschliff.models.encoder import StagedEncoder
-from feinschliff.models.heads import Head, Pooling, TokenHead, pool
+from feinschliff.models.heads import Head, Pooling, TokenHead, plain_pool, pool
 from feinschliff.models.live_embedding import LiveEmbedding
 
 
@@ -111,3 +112,27 @@ class TokenNetwork(StagedNetwork):
     def features(self, batch: Batch) -> Tensor:
         """States [T, d], fp32."""
         return self.states(batch).float()
+
+
+class EmbeddingNetwork(StagedNetwork):
+    """[rows of tokens] to vectors [B, d] of length one. There is no head: nothing stands above the encoder."""
+
+    pooling: Pooling
+
+    def __init__(self, encoder: StagedEncoder, pooling: Pooling) -> None:
+        super().__init__(encoder, nn.Identity())
+        self.pooling = pooling
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Vectors [B, d] in the batch's order."""
+        return F.normalize(self.features(batch), dim=1)
+
+    def features(self, batch: Batch) -> Tensor:
+        """Pooled states [B, d], fp32, of any length; from the cached prefix where the batch carries one."""
+        if batch.prefix is not None and batch.prefix_pooled:
+            return batch.prefix
+        return plain_pool(self.states(batch), batch.lengths_B, self.pooling)
+
+    def run_prefix(self, batch: Batch, stage: PrefixStage) -> Tensor:
+        """See ``Network``."""
+        return self.features(batch) if stage.pooled else super().run_prefix(batch, stage)

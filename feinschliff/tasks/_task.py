@@ -46,6 +46,8 @@ class TaskContext:
     no_answer_threshold: float | None = None
     """Question answering: by how much no answer must score above the best one to be given; None: there always is one.
     """
+    global_batch_rows: int = 1
+    """Embeddings: rows whose texts are compared with each other in the loss."""
 
 
 @dataclass(slots=True)

@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -13,7 +14,6 @@ from feinschliff import registry
 from feinschliff.config.run import RunConfig
 from feinschliff.data.examples import Splits
 from feinschliff.engine import loop
-from feinschliff.engine.batching import collate
 from feinschliff.engine.events import StepEnded
 from feinschliff.lifecycle.finish import whole_weights
 from feinschliff.lifecycle.prepare import Prepared, prepare
@@ -26,6 +26,7 @@ ROWS = {
     "regression": ("values",),
     "token_classification": ("spans",),
     "question_answering": ("answers",),
+    "embeddings": ("ranked", "similar"),
 }
 """Kinds of rows a task is tried with; a new task needs a line here."""
 SWITCHED_OFF = {"lora", "ia3", "bottleneck_adapter", "prefix_tuning", "prompt_tuning"}
@@ -84,7 +85,7 @@ def test_merged_weights_have_the_names_of_the_base_and_with_what_was_added_the_s
 ) -> None:
     prepared = made(tiny_bert, tmp_path, task, method, made_splits(24, 12, ROWS[task][0]))
     list(loop.fit(made_fit(prepared, tmp_path)))
-    batch = collate(prepared.validation.table, torch.arange(12).numpy())
+    batch = prepared.validation.table.collate(np.arange(12))
     with torch.no_grad():
         trained = prepared.network.eval()(batch)
     merged = whole_weights(prepared, prepared.learner.masters.named(), resolved(tiny_bert))
@@ -107,9 +108,9 @@ def test_reference_gives_the_base_where_it_differs_and_comes_back(
     tiny_bert: Path, tmp_path: Path, task: str, method: str
 ) -> None:
     prepared = made(tiny_bert, tmp_path, task, method, made_splits(24, 12, ROWS[task][0]))
-    batch = collate(prepared.validation.table, torch.arange(12).numpy())
+    batch = prepared.validation.table.collate(np.arange(12))
     network, plain = prepared.network.eval(), prepared.task.load_model(prepared.config.model, tiny_bert).eval()
-    without = collate(encoded(prepared.task, prepared.validation.examples, 100).table, batch.rows.numpy())
+    without = encoded(prepared.task, prepared.validation.examples, 100).table.collate(np.arange(12))
     with torch.no_grad():
         base = plain.features(without)
     list(loop.fit(made_fit(prepared, tmp_path)))

@@ -38,9 +38,10 @@ METHODS: dict[str, dict[str, Any]] = {
 
 
 def examples(num_rows: int, seed: int, kind: str = "single", longest: int = 12) -> list[Example]:
-    """Rows of ``kind`` single, multi (up to two labels), pair, values, spans or answers; texts hold a label's word.
+    """Rows of ``kind`` single, multi (up to two labels), pair, values, spans, answers, ranked or similar.
 
-    Values: the number of the label and a tenth of the words. Spans, answers: the label's word.
+    A label's word stands in each text. Values: the number of the label and a tenth of the words. Spans, answers: the
+    label's word. Ranked, similar: with the words of the label, or of another.
     """
     rng, filler, rows = random.Random(seed), TINY_TEXT.split()[:30], []
     for row in range(num_rows):
@@ -75,20 +76,49 @@ def _with_answers(example: Example) -> Example:
     return replace(example, texts=("what is this about", *example.texts), labels=(), answers=answers)
 
 
-TARGETS = {"values": _with_values, "spans": _with_spans, "answers": _with_answers}
-COLUMN_KINDS: dict[str, Kind] = {"multi": "multi_label"} | {name: name for name in ("values", "spans", "answers")}
+def _ranked(example: Example) -> Example:
+    """The label's words belong to the text; every third row also has two texts that do not."""
+    label = example.labels[0]
+    others = [words for name, words in KINDS.items() if name != label] if example.place.line % 3 == 0 else []
+    return replace(example, texts=(example.texts[0], f"{KINDS[label]} n{example.place.line}", *others), labels=())
+
+
+def _similar(example: Example) -> Example:
+    """Near the label's words, far from those of another."""
+    label, near = example.labels[0], example.place.line % 2
+    other = KINDS[label] if near else next(words for name, words in KINDS.items() if name != label)
+    return replace(example, texts=(example.texts[0], other), labels=(), values=(near + 0.01 * len(example.texts[0]),))
+
+
+TARGETS = {
+    "values": _with_values,
+    "spans": _with_spans,
+    "answers": _with_answers,
+    "ranked": _ranked,
+    "similar": _similar,
+}
+COLUMN_KINDS: dict[str, Kind] = {
+    "multi": "multi_label",
+    "values": "values",
+    "spans": "spans",
+    "answers": "answers",
+    "ranked": "pairs",
+    "similar": "values",
+}
+NAMED = ("values", "similar")
+"""Kinds with a column of numbers."""
 
 
 def made_splits(num_train: int = 48, num_validation: int = 24, kind: str = "single", longest: int = 12) -> Splits:
     """Training and validation rows."""
     columns = ColumnsFound(
-        text=["text", "other"] if kind in ("pair", "answers") else ["text"],
+        text=["text", "other"] if kind in ("pair", "answers", "ranked", "similar") else ["text"],
         target="label",
         kind=COLUMN_KINDS.get(kind, "single_label"),
-        values=["label"] if kind == "values" else [],
+        values=["label"] if kind in NAMED else [],
     )
     sets = (examples(num_train, 1, kind, longest), examples(num_validation, 2, kind, longest))
-    return Splits(*sets, [], columns, [] if kind in ("values", "answers") else sorted(KINDS))
+    return Splits(*sets, [], columns, [] if kind in (*NAMED, "answers", "ranked") else sorted(KINDS))
 
 
 def made_config(folder: Path, output_dir: Path, **changes: Any) -> RunConfig:
