@@ -13,17 +13,18 @@ class DataConfig(Config):
     """The data of a run. Fields left at None are found in the files and announced."""
 
     train: tuple[str, ...] = ()
-    """Files or sources: csv, tsv, json, jsonl, parquet, xlsx, a folder of texts per class, `hf:...`, `pypi:...`."""
+    """Files or sources: csv, tsv, json, jsonl, parquet, xlsx, a folder of texts or images per class, `hf:...`, `pypi:...`."""
     validation: tuple[str, ...] = ()
     """Own validation files; none: split off the training rows."""
     test: tuple[str, ...] = ()
     """Own held-out files; none: split off the training rows."""
     text: tuple[str, ...] = ()
-    """Text columns, one or (for sentence pairs) two; empty: found."""
+    """Text columns, one or (for sentence pairs) two, or the column of images; empty: found."""
     target: str | None = None
     """Label column, or the column of the number to be predicted (several: `price,weight`); None: found."""
-    rows: Literal["auto", "labels", "values", "spans"] = "auto"
-    """What a row's target is: labels, numbers, or spans of the text. auto: found, unless the task says it."""
+    rows: Literal["auto", "labels", "values", "spans", "images"] = "auto"
+    """What a row's target is: labels, numbers, or spans of the text; or images with labels. auto: found, unless the
+    task says it."""
     tag_names: tuple[str, ...] = ()
     """What tags that are numbers mean, in their order (`O,B-PER,I-PER`)."""
     group: str | None = None

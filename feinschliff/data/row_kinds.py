@@ -1,4 +1,4 @@
-"""What a table's rows are (texts with labels, numbers or spans), and the reader for them. Knows no file format."""
+"""What a table's rows are (texts with labels, numbers or spans, or images), and the reader for them. Knows no file format."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Protocol
 from feinschliff.config.data import DataConfig
 from feinschliff.data.columns import cell_text, find_columns
 from feinschliff.data.examples import Example
+from feinschliff.data.image_rows import ImageReader, find_image_columns
 from feinschliff.data.rows_to_examples import (
     OTHER_FILES,
     ExampleReader,
@@ -52,6 +53,10 @@ def columns_of(
         DataError: a column that was named does not exist, or none is found.
     """
     columns = tables[0].columns
+    if config.rows in ("auto", "images"):
+        images = find_image_columns(columns, sample, config)
+        if images is not None:
+            return images
     if config.rows in ("auto", "spans"):
         text = config.text[0] if len(config.text) == 1 else None
         found = looks_like_spans(columns, sample, config.target, text)
@@ -103,6 +108,8 @@ def _check_roles(columns: Sequence[str], config: DataConfig) -> None:
 
 def reader_of(columns: ColumnsFound, needs_labels: bool = True) -> RowReader:
     """The reader for rows of this kind."""
+    if columns.image is not None:
+        return ImageReader(columns, needs_labels)
     return SpanExampleReader(columns, needs_labels) if columns.kind == "spans" else ExampleReader(columns, needs_labels)
 
 
@@ -173,7 +180,15 @@ def load_examples(
     """
     tables = open_tables(sources, config)
     if not needs_labels and len(columns.text) == 1 and all(len(table.columns) == 1 for table in tables):
-        alone = {"text": tables[0].columns, "target": None, "values": [], "group": None, "time": None}
+        alone: dict[str, object] = {
+            "text": tables[0].columns,
+            "target": None,
+            "values": [],
+            "group": None,
+            "time": None,
+        }
+        if columns.image is not None:
+            alone["image"] = tables[0].columns[0]
         columns = columns.model_copy(update=alone)
     check_table_columns(tables, columns, needs_labels, why)
     reader = reader_of(columns, needs_labels)

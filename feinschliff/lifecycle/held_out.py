@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from feinschliff.data.examples import Example, Place, Splits
+from feinschliff.data.images import ImageRef
 from feinschliff.data.spans import Span
 from feinschliff.errors import RunDirectoryError
 from feinschliff.results.data import DroppedRow
@@ -26,6 +27,7 @@ def write(directory: RunDirectory, splits: Splits) -> None:
                 "texts": example.texts,
                 "labels": example.labels,
                 "values": example.values,
+                "image": example.image and example.image.path,
                 "spans": [[span.start, span.end, span.label] for span in example.spans],
                 "file": example.place.file,
                 "line": example.place.line,
@@ -62,7 +64,15 @@ def read(directory: RunDirectory) -> list[Example]:
         row = json.loads(line)
         place = Place(row["file"], row["line"])
         spans = tuple(Span(*span) for span in row["spans"])
+        image = ImageRef(row["image"]) if row.get("image") else None
         examples.append(
-            Example(tuple(row["texts"]), tuple(row["labels"]), place, values=tuple(row["values"]), spans=spans)
+            Example(
+                tuple(row["texts"]),
+                tuple(row["labels"]),
+                place,
+                values=tuple(row["values"]),
+                spans=spans,
+                image=image,
+            )
         )
     return examples

@@ -77,6 +77,8 @@ class ColumnsFound(Result):
     """What a row's target is: one label, several, numbers, or labelled spans of the text."""
     values: list[str] = Field(default_factory=list)
     """The columns of the numbers to be predicted."""
+    image: str | None = None
+    """The column of images, where rows are images; ``text`` names it too."""
     tags: TagsFound | None = None
     """Spans that are given as a tag for each token; None: by characters."""
     announcements: list[str] = Field(default_factory=list)
