@@ -13,7 +13,8 @@ class DataConfig(Config):
     """The data of a run. Fields left at None are found in the files and announced."""
 
     train: tuple[str, ...] = ()
-    """Files or sources: csv, tsv, json, jsonl, parquet, xlsx, a folder of texts or images per class, `hf:...`, `pypi:...`."""
+    """Files or sources: csv, tsv, json, jsonl, parquet, xlsx, a folder of texts or images per class, `hf:...`,
+    `pypi:...`."""
     validation: tuple[str, ...] = ()
     """Own validation files; none: split off the training rows."""
     test: tuple[str, ...] = ()

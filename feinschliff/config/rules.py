@@ -98,12 +98,28 @@ def adversarial_steps_have_embeddings_to_move(config: RunConfig) -> list[Fault]:
     ]
 
 
+def tokens_are_there_for_methods_that_need_them(config: RunConfig) -> list[Fault]:
+    """Some methods put something before tokens, or between the parts of text encoders."""
+    task, method = config.task.type, config.method.type
+    if not (registry.says("task", task, "READS_IMAGES") and registry.says("method", method, "NEEDS_TOKENS")):
+        return []
+    return [
+        Fault(
+            f"method {method} does not go with task {task}",
+            where="method.type",
+            why="it changes what stands between the layers of a text encoder; image models have no such places in common",
+            remedy="choose full, frozen_layers, gradual_unfreezing, bitfit or lora",
+        )
+    ]
+
+
 RULES: tuple[Rule, ...] = (
     splits_leave_training_rows,
     text_is_one_or_two_columns,
     columns_have_one_role,
     time_split_has_no_own_test,
     adversarial_steps_have_embeddings_to_move,
+    tokens_are_there_for_methods_that_need_them,
 )
 
 

@@ -35,7 +35,7 @@ WORKERS = min(8, os.cpu_count() or 1)
 
 def image_columns(sample: Sequence[Row], columns: Sequence[str]) -> list[str]:
     """Columns whose cells are image files that exist, or images as bytes."""
-    return [name for name in columns if _holds_images([row for row in sample[:SEEN_ROWS]], name)]
+    return [name for name in columns if _holds_images(sample[:SEEN_ROWS], name)]
 
 
 def _holds_images(sample: Sequence[Row], name: str) -> bool:

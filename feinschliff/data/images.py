@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 Pixels = NDArray[np.uint8]
 """[height, width, 3]."""
@@ -88,7 +88,7 @@ def read_rgb(source: Path | bytes) -> tuple[Image.Image, tuple[str, ...]]:
             return _decoded(image)
     except Image.DecompressionBombError as error:
         raise UnreadableImage(f"more than {MAX_PIXELS:,} pixels") from error
-    except Image.UnidentifiedImageError as error:
+    except UnidentifiedImageError as error:
         raise UnreadableImage("no image that can be recognised") from error
     except _UNREADABLE as error:
         cut = "truncated" in str(error).lower() or isinstance(error, EOFError)
@@ -136,7 +136,7 @@ def _as_rgb(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
 
 
 def _from_deep(image: Image.Image) -> Image.Image:
-    """Grey values of 16 or 32 bit, or fractions, to 8 bit: by the range of their type, or their own where it is none."""
+    """Grey values of 16 or 32 bit, or fractions, to 8 bit: by the range of their type, or by their own."""
     values = np.asarray(image, dtype=np.float64)
     values = np.nan_to_num(values, posinf=0.0, neginf=0.0)
     highest = float(values.max(initial=0.0))

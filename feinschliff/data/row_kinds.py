@@ -1,4 +1,4 @@
-"""What a table's rows are (texts with labels, numbers or spans, or images), and the reader for them. Knows no file format."""
+"""What a table's rows are (texts or images, with labels, numbers or spans), and the reader. Knows no file format."""
 
 from __future__ import annotations
 

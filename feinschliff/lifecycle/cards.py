@@ -12,10 +12,11 @@ from feinschliff.data.sources import sha256_of_sources
 from feinschliff.lifecycle import added
 from feinschliff.models.card import CardFacts, write_card
 from feinschliff.models.catalogue import entries, hub_id
+from feinschliff.models.factories import factory_of
 from feinschliff.models.size import weights_sha256
 from feinschliff.models.sources import ResolvedModel
 from feinschliff.results.comparison import TuneResult
-from feinschliff.results.data import Kind
+from feinschliff.results.data import ColumnsFound, Kind
 from feinschliff.results.formats import format_metric_name, format_value
 from feinschliff.results.training import TrainingResult
 from feinschliff.store.run_directory import RunDirectory
@@ -26,7 +27,12 @@ PIPELINE_TAGS: dict[Kind, str] = {
     "values": "text-classification",
     "spans": "token-classification",
 }
+IMAGES_TAG = "image-classification"
 LIBRARIES = ("torch", "transformers", "tokenizers", "peft", "scikit-learn", "numpy")
+
+
+def _tag(columns: ColumnsFound) -> str:
+    return IMAGES_TAG if columns.image else PIPELINE_TAGS[columns.kind]
 
 
 def versions() -> dict[str, str]:
@@ -61,7 +67,8 @@ def write_training_card(result: TrainingResult, config: RunConfig, model: Resolv
             "dropped": len(splits.dropped),
         },
         kind=splits.columns.kind,
-        pipeline_tag=PIPELINE_TAGS[splits.columns.kind],
+        pipeline_tag=_tag(splits.columns),
+        factory=factory_of(model.folder),
         targets=splits.columns.values,
         sentence_pairs=len(splits.columns.text) == 2,
         versions=versions(),
@@ -106,7 +113,8 @@ def write_model_card(result: TuneResult, config: RunConfig, model: ResolvedModel
         rows={"train": rows.train, "validation": rows.validation, "test": rows.test, "dropped": rows.dropped},
         max_length_tokens=details.data.lengths.limit if details.data.lengths else None,
         kind=details.columns.kind,
-        pipeline_tag=PIPELINE_TAGS[details.columns.kind],
+        pipeline_tag=_tag(details.columns),
+        factory=factory_of(model.folder),
         targets=details.columns.values,
         sentence_pairs=len(details.columns.text) == 2,
         versions=details.versions,

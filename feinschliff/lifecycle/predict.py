@@ -7,12 +7,13 @@ from pathlib import Path
 
 from feinschliff.config.data import DataConfig
 from feinschliff.data.examples import Example, Place
+from feinschliff.data.image_rows import examples_of_paths
 from feinschliff.data.load import load_examples
 from feinschliff.engine.events import Announced
-from feinschliff.errors import DataError
+from feinschliff.errors import DataError, Fault
 from feinschliff.lifecycle.evaluate import columns_of
 from feinschliff.lifecycle.observing import Observer, counted, tell
-from feinschliff.predictor import Predictor
+from feinschliff.predictor import ModelFacts, Predictor
 from feinschliff.results.prediction import PredictionResult
 
 
@@ -57,12 +58,22 @@ def predict(
                 remedy="fill them in or remove them, so that every row gets an answer",
             )
     else:
-        examples = _examples(list(texts or ()), predictor.facts.context.num_texts)
+        examples = _given(list(texts or ()), predictor.facts)
     scored = predictor.score(examples, counted(observers, "scoring", len(examples)))
     for note in scored.notes:
         tell(observers, Announced(note))
     results: list[PredictionResult] = predictor.task.results(scored.answers, examples)
     return results
+
+
+def _given(texts: list[str], facts: ModelFacts) -> list[Example]:
+    """Texts as they are, or paths of images."""
+    if facts.columns.image is None:
+        return _examples(texts, facts.context.num_texts)
+    examples, dropped = examples_of_paths(texts, facts.columns)
+    if dropped:
+        raise DataError([Fault(row.reason, row.text, None, "give paths of image files") for row in dropped])
+    return examples
 
 
 def _examples(texts: list[str], num_texts: int) -> list[Example]:
