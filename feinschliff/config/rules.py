@@ -107,7 +107,7 @@ def tokens_are_there_for_methods_that_need_them(config: RunConfig) -> list[Fault
         Fault(
             f"method {method} does not go with task {task}",
             where="method.type",
-            why="it changes what stands between the layers of a text encoder; image models have no such places in common",
+            why="it changes what stands between layers of text encoders; image models have no such places in common",
             remedy="choose full, frozen_layers, gradual_unfreezing, bitfit or lora",
         )
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from itertools import zip_longest
 from pathlib import Path
 
 from feinschliff.data.examples import Place
@@ -75,7 +76,8 @@ def _flat_rows(files: list[Path], path: Path, name: str) -> Iterator[Row]:
 
 
 def _class_rows(path: Path, name: str, classes: list[str]) -> Iterator[Row]:
-    for label in classes:
-        for file in _images(path / label):
-            shown = str(Path(name) / file.relative_to(path))
-            yield Row({IMAGE: str(file), LABEL: label}, Place(shown, 1))
+    """One of each class in turn, so that the first rows hold all of them."""
+    for files in zip_longest(*(_images(path / label) for label in classes)):
+        for label, file in zip(classes, files, strict=True):
+            if file is not None:
+                yield Row({IMAGE: str(file), LABEL: label}, Place(str(Path(name) / file.relative_to(path)), 1))

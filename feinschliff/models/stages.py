@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 PROBE_ROWS = 2
+FORWARD = "forward"
 TOLERANCE = 1e-3
 """Largest difference of features, against their size, at which a cut counts as one: rounding, nothing else."""
 _FAILS = (RuntimeError, ValueError, TypeError, IndexError, AttributeError, KeyError, AssertionError)
@@ -142,7 +143,7 @@ class StagedModule(nn.Module):
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """What a run leaves out: calls that ended before ``skipped``. That one gives ``states``; the run ends at ``last``."""
+    """What a run leaves out: calls before ``skipped``, which gives ``states``. The run ends at ``last``."""
 
     rows: int
     skipped: Call | None = None
@@ -158,17 +159,17 @@ def controlled(model: nn.Module, calls: Sequence[Call], control: Control) -> Ite
         return
     known = {(call.name, call.turn): call for call in calls}
     modules = {name: model.get_submodule(name) for name in dict.fromkeys(call.name for call in calls)}
-    own = {name: vars(module).get("forward") for name, module in modules.items()}
+    own = {name: vars(module).get(FORWARD) for name, module in modules.items()}
     turns: Counter[str] = Counter()
     try:
         for name, module in modules.items():
-            module.forward = _stand_in(name, module.forward, known, turns, control)
+            setattr(module, FORWARD, _stand_in(name, module.forward, known, turns, control))
         yield
     finally:
         for name, module in modules.items():
-            del module.forward
+            delattr(module, FORWARD)
             if own[name] is not None:
-                module.forward = own[name]
+                setattr(module, FORWARD, own[name])
 
 
 def _stand_in(
