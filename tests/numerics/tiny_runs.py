@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import random
+import tempfile
+import zlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import PIL.Image
 import torch
 
 from feinschliff.config.run import RunConfig
 from feinschliff.data.examples import Example, Place, Splits
+from feinschliff.data.images import looked_at
 from feinschliff.data.spans import Span
 from feinschliff.engine import loop
 from feinschliff.engine.events import Event
@@ -38,7 +43,7 @@ METHODS: dict[str, dict[str, Any]] = {
 
 
 def examples(num_rows: int, seed: int, kind: str = "single", longest: int = 12) -> list[Example]:
-    """Rows of ``kind`` single, multi (up to two labels), pair, values or spans; a label's word stands in each text.
+    """Rows of ``kind`` single, multi (up to two labels), pair, values, spans or images; a label's word stands in each text.
 
     Values: the number of the label and a tenth of the words. Spans: the label's word.
     """
@@ -68,7 +73,18 @@ def _with_spans(example: Example) -> Example:
     return replace(example, labels=tuple(sorted({span.label for span in found})), spans=tuple(found))
 
 
-TARGETS = {"values": _with_values, "spans": _with_spans}
+def _with_image(example: Example) -> Example:
+    """A picture of noise, brighter in one colour for each label; the same file whenever it is asked for."""
+    number = zlib.crc32(" ".join(example.texts).encode())
+    pixels = np.random.default_rng(number).integers(0, 160, (20, 24, 3), dtype=np.uint8)
+    pixels[..., sorted(KINDS).index(example.labels[0])] += 90
+    path = Path(tempfile.gettempdir()) / f"feinschliff-tests-{number}.png"
+    if not path.exists():
+        PIL.Image.fromarray(pixels).save(path)
+    return replace(example, texts=(str(path),), image=looked_at(path).ref)
+
+
+TARGETS = {"images": _with_image, "values": _with_values, "spans": _with_spans}
 COLUMN_KINDS: dict[str, Kind] = {"multi": "multi_label", "values": "values", "spans": "spans"}
 
 
@@ -77,6 +93,7 @@ def made_splits(num_train: int = 48, num_validation: int = 24, kind: str = "sing
     columns = ColumnsFound(
         text=["text", "other"] if kind == "pair" else ["text"],
         target="label",
+        image="text" if kind == "images" else None,
         kind=COLUMN_KINDS.get(kind, "single_label"),
         values=["label"] if kind == "values" else [],
     )
