@@ -47,7 +47,7 @@ _UNREADABLE = (
 _one_large = threading.Lock()
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2  # Pillow raises at twice as many, before anything is decoded
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
-warnings.filterwarnings("ignore", message="Palette images with Transparency", module="PIL")
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")  # of files that we then refuse, or read
 
 
 class UnreadableImage(Exception):
