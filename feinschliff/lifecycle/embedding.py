@@ -49,6 +49,11 @@ class FrozenEncoder:
         """Blocks of the encoder."""
         return int(self.network.body.num_layers)
 
+    @property
+    def has_linear_layers(self) -> bool:
+        """Whether any lies below the head."""
+        return any(isinstance(module, torch.nn.Linear) for module in self.network.body.modules())
+
     def features(self, examples: Sequence[Example]) -> Floats:
         """Normalised features [N, d] (see ``baselines.frozen_features``)."""
         missing = list({example.texts: example for example in examples if example.texts not in self._known}.values())
