@@ -13,19 +13,21 @@ class DataConfig(Config):
     """The data of a run. Fields left at None are found in the files and announced."""
 
     train: tuple[str, ...] = ()
-    """Files or sources: csv, tsv, json, jsonl, parquet, xlsx, a folder of texts per class, `hf:...`, `pypi:...`."""
+    """Files or sources: csv, tsv, json, jsonl, parquet, xlsx, a folder of texts or images per class, `hf:...`,
+    `pypi:...`."""
     validation: tuple[str, ...] = ()
     """Own validation files; none: split off the training rows."""
     test: tuple[str, ...] = ()
     """Own held-out files; none: split off the training rows."""
     text: tuple[str, ...] = ()
-    """Text columns, one or (for sentence pairs) two; of embeddings anchor, positive and any negatives; empty: found."""
+    """Text columns, one or (for sentence pairs) two; of embeddings anchor, positive and any negatives; or the column
+    of images; empty: found."""
     target: str | None = None
     """Label column, or the column of the number to be predicted (several: `price,weight`); None: found."""
-    rows: Literal["auto", "labels", "values", "spans", "answers", "pairs"] = "auto"
+    rows: Literal["auto", "labels", "values", "spans", "answers", "pairs", "images"] = "auto"
     """What a row's target is: labels, numbers, spans of the text, or answers to questions that stand in the text; or
-    pairs: texts that belong together, or two with a number of how near they are. auto: found, unless the task says it.
-    """
+    pairs: texts that belong together, or two with a number of how near they are; or images with labels. auto: found,
+    unless the task says it."""
     tag_names: tuple[str, ...] = ()
     """What tags that are numbers mean, in their order (`O,B-PER,I-PER`)."""
     group: str | None = None

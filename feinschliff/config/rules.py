@@ -115,6 +115,21 @@ def pretrained_weights_to_pull_back_are_trained(config: RunConfig) -> list[Fault
     ]
 
 
+def tokens_are_there_for_methods_that_need_them(config: RunConfig) -> list[Fault]:
+    """Some methods put something before tokens, or between the parts of text encoders."""
+    task, method = config.task.type, config.method.type
+    if not (registry.says("task", task, "READS_IMAGES") and registry.says("method", method, "NEEDS_TOKENS")):
+        return []
+    return [
+        Fault(
+            f"method {method} does not go with task {task}",
+            where="method.type",
+            why="it changes what stands between layers of text encoders; image models have no such places in common",
+            remedy="choose full, frozen_layers, gradual_unfreezing, bitfit or lora",
+        )
+    ]
+
+
 def two_passes_differ(config: RunConfig) -> list[Fault]:
     """R-Drop compares two draws of dropout; a task has to say how, and mixtures of rows leave nothing to compare."""
     options, task = config.training.regularisation, config.task.type
@@ -184,6 +199,7 @@ RULES: tuple[Rule, ...] = (
     rows_can_be_mixed,
     classes_are_those_of_rows,
     validation_may_choose,
+    tokens_are_there_for_methods_that_need_them,
 )
 
 

@@ -22,6 +22,8 @@ from feinschliff.data.tables import Cell, FaultList, Row, Table, at
 from feinschliff.errors import DataError
 
 _ROWS_A_BATCH = 4096
+_ROWS_OF_BYTES = 64
+"""Rows with images are large."""
 
 
 def open_parquet(path: Path, name: str, config: DataConfig) -> Table:
@@ -52,7 +54,9 @@ def _seekable(path: Path) -> Path | IO[bytes]:
 
 def _parquet_rows(path: Path, name: str) -> Iterator[Row]:
     number = 0
-    for batch in pyarrow.parquet.ParquetFile(_seekable(path)).iter_batches(_ROWS_A_BATCH):
+    file = pyarrow.parquet.ParquetFile(_seekable(path))
+    rows = _ROWS_OF_BYTES if "binary" in str(file.schema_arrow) else _ROWS_A_BATCH
+    for batch in file.iter_batches(rows):
         for record in batch.to_pylist():
             number += 1
             yield Row({column: _plain(cell) for column, cell in record.items()}, Place(name, number))

@@ -79,7 +79,7 @@ class _Cleaner:
 
 
 def _digest(example: Example) -> bytes:
-    text = "\0".join([*example.texts, "\0", *target_of(example)])
+    text = "\0".join([*example.content, "\0", *target_of(example)])
     return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 

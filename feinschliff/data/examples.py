@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from feinschliff.data.images import ImageRef
 from feinschliff.data.spans import Span
 from feinschliff.results.data import ColumnsFound, DroppedRow
 
@@ -49,6 +50,13 @@ class Example:
     """Labelled pieces of the text, in order and apart from each other; ``labels`` are those that occur."""
     answers: tuple[Answer, ...] | None = None
     """Of a question (the first text), in the second text; empty: it has none. None: not a question, or not known."""
+    image: ImageRef | None = None
+    """The image that stands in the text's place; ``texts`` is then its path as people know it."""
+
+    @property
+    def content(self) -> tuple[str, ...]:
+        """What makes two rows the same: texts, or the hash of the image's pixels."""
+        return self.texts if self.image is None else (self.image.digest,)
 
     def without_target(self) -> Example:
         """The row as one to be answered."""

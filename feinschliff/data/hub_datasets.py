@@ -87,10 +87,21 @@ def _first_line(error: Exception) -> str:
 
 
 def _rows(dataset: Any, spec: str) -> Iterator[Row]:
+    dataset = _images_as_bytes(dataset)
     names = {column: names for column, feature in dataset.features.items() if (names := _class_names(feature))}
     for number, record in enumerate(dataset, 1):
         cells = {column: _named(cell, names.get(column)) for column, cell in record.items()}
         yield Row(cells, Place(spec, number))
+
+
+def _images_as_bytes(dataset: Any) -> Any:
+    """Images as they are stored, undecoded: what is wrong with one is then told of that one."""
+    import datasets
+
+    for column, feature in dataset.features.items():
+        if isinstance(feature, datasets.Image):
+            dataset = dataset.cast_column(column, datasets.Image(decode=False))
+    return dataset
 
 
 def _class_names(feature: Any) -> list[str] | None:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from feinschliff.config.data import DataConfig
 from feinschliff.data.columns import SAMPLE_ROWS
 from feinschliff.data.examples import Example, Splits, answer_of, label_names, target_of
+from feinschliff.data.image_duplicates import ImageFingerprints
 from feinschliff.data.near_duplicates import Duplicates, find_near_duplicates
 from feinschliff.data.numbers import strata
 from feinschliff.data.row_kinds import columns_of, load_examples, reader_of
@@ -93,7 +94,7 @@ def _without_exact_duplicates(pool: list[Example], splits: Splits) -> list[Examp
     first: dict[tuple[object, ...], Example] = {}
     kept = []
     for example in pool:
-        same = first.setdefault((example.texts, target_of(example)), example)
+        same = first.setdefault((example.content, target_of(example)), example)
         if same is example:
             kept.append(example)
         else:
@@ -190,7 +191,7 @@ def _clean_and_cluster(pool: list[Example], splits: Splits, config: DataConfig) 
     """
     together = [*pool, *splits.test, *splits.validation]
     begin_test, begin_validation = len(pool), len(pool) + len(splits.test)
-    found = find_near_duplicates((" \n ".join(example.texts) for example in together), config.near_duplicate_similarity)
+    found = _near_duplicates(together, config)
     rows = range(begin_validation, len(together))
     repeated = _repeated(rows, range(begin_test, begin_validation), together, found)
     kept = _without_repeated(_Repeats("validation", "test", rows, repeated), together, splits, config)
@@ -201,6 +202,16 @@ def _clean_and_cluster(pool: list[Example], splits: Splits, config: DataConfig) 
     kept = _without_repeated(_Repeats("training", "held-out", range(begin_test), repeated), together, splits, config)
     splits.train = [pool[row] for row in kept]
     return found.clusters()[kept]
+
+
+def _near_duplicates(examples: Sequence[Example], config: DataConfig) -> Duplicates:
+    """Of texts or of images."""
+    images = [example.image for example in examples if example.image is not None]
+    if images:
+        fingerprints = ImageFingerprints()
+        fingerprints.add(images)
+        return fingerprints.duplicates()
+    return find_near_duplicates((" \n ".join(example.texts) for example in examples), config.near_duplicate_similarity)
 
 
 class _Repeats(NamedTuple):

@@ -1,4 +1,5 @@
-"""What a table's rows are (texts with labels, numbers, spans, answers; or that belong together), and their reader.
+"""What a table's rows are (texts or images with labels, numbers, spans, answers; texts that belong together), and
+their reader.
 
 Knows no file format.
 """
@@ -14,6 +15,7 @@ from feinschliff.config.data import DataConfig
 from feinschliff.data.answer_rows import AnswerColumns, AnswerReader, looks_like_answers
 from feinschliff.data.columns import cell_text, find_columns
 from feinschliff.data.examples import Example
+from feinschliff.data.image_rows import ImageReader, find_image_columns
 from feinschliff.data.pair_rows import PairExampleReader, find_pairs
 from feinschliff.data.rows_to_examples import (
     OTHER_FILES,
@@ -69,6 +71,10 @@ def columns_of(
                 why=f"columns: {', '.join(columns)}; wanted: question, context and answers (text, answer_start)",
                 remedy="name them: --text QUESTION --text CONTEXT --target ANSWERS",
             )
+    if config.rows in ("auto", "images"):
+        images = find_image_columns(columns, sample, config)
+        if images is not None:
+            return images
     if config.rows in ("auto", "spans"):
         text = config.text[0] if len(config.text) == 1 else None
         found = looks_like_spans(columns, sample, config.target, text)
@@ -158,6 +164,8 @@ def reader_of(columns: ColumnsFound, needs_labels: bool = True) -> RowReader:
         return AnswerReader(columns, needs_labels)
     if columns.kind == "pairs":
         return PairExampleReader(columns, needs_labels)
+    if columns.image is not None:
+        return ImageReader(columns, needs_labels)
     return SpanExampleReader(columns, needs_labels) if columns.kind == "spans" else ExampleReader(columns, needs_labels)
 
 
@@ -229,7 +237,15 @@ def load_examples(
     tables = open_tables(sources, config)
     any_will_do = len(columns.text) == 1 or columns.kind == "pairs"
     if not needs_labels and any_will_do and all(len(table.columns) == 1 for table in tables):
-        alone = {"text": tables[0].columns, "target": None, "values": [], "group": None, "time": None}
+        alone: dict[str, object] = {
+            "text": tables[0].columns,
+            "target": None,
+            "values": [],
+            "group": None,
+            "time": None,
+        }
+        if columns.image is not None:
+            alone["image"] = tables[0].columns[0]
         columns = columns.model_copy(update=alone)
     check_table_columns(tables, columns, needs_labels, why)
     reader = reader_of(columns, needs_labels)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from feinschliff.config.data import DataConfig
 from feinschliff.data.columns import cell_text, is_missing
 from feinschliff.data.examples import Example, answer_of
+from feinschliff.data.image_duplicates import ImageFingerprints
 from feinschliff.data.load import open_with_columns
 from feinschliff.data.near_duplicates import Fingerprints
 from feinschliff.data.row_kinds import reader_of
@@ -70,7 +71,7 @@ class Scan:
     unusable: dict[str, Remarkable]
     """Reason to rows that a run would drop."""
     large_cells: Remarkable
-    fingerprints: Fingerprints
+    fingerprints: Fingerprints | ImageFingerprints
     num_rows_read: int = 0
 
     def place(self, row: int) -> tuple[str, int]:
@@ -128,7 +129,7 @@ class _Collector:
     def __init__(self, columns: ColumnsFound, similarity: float, count_tokens: CountTokens | None) -> None:
         self.columns, self.count_tokens = columns, count_tokens
         self.reader = reader_of(columns)
-        self.fingerprints = Fingerprints(similarity)
+        self.texts, self.images = Fingerprints(similarity), ImageFingerprints()
         self.files: dict[str, int] = {}
         self.label_sets: dict[tuple[str, ...], int] = {}
         self.parts: list[tuple[NDArray[np.int32], NDArray[np.int8], NDArray[np.uint64], NDArray[np.int32]]] = []
@@ -145,8 +146,10 @@ class _Collector:
         for dropped in self.reader.dropped:
             self.unusable.setdefault(dropped.reason, Remarkable()).add(_reference(dropped))
         self.reader.dropped.clear()
-        texts = [joined(example.texts) for example in examples]
-        self.fingerprints.add(texts)
+        texts = [joined(example.content) for example in examples]
+        if self.columns.image is None:
+            self.texts.add(texts)
+        self.images.add(example.image for example in examples if example.image is not None)
         numbers = np.array([self._numbers(example) for example in examples], dtype=np.int32).reshape(-1, 3)
         digests = b"".join(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest() for text in texts)
         rows_of_texts = [example.texts for example in examples]
@@ -192,7 +195,7 @@ class _Collector:
             raw_labels=self.raw_labels,
             unusable=self.unusable,
             large_cells=self.large_cells,
-            fingerprints=self.fingerprints,
+            fingerprints=self.texts if self.columns.image is None else self.images,
             num_rows_read=self.num_rows_read,
         )
 

@@ -21,6 +21,7 @@ from feinschliff.data.conll import looks_like_conll, open_conll
 from feinschliff.data.delimited import open_delimited
 from feinschliff.data.encodings import inner_suffix
 from feinschliff.data.hub_datasets import commit_read, open_hub_dataset
+from feinschliff.data.image_folders import holds_images, open_image_folder
 from feinschliff.data.json_files import open_json, open_json_lines
 from feinschliff.data.squad_files import flat, is_nested
 from feinschliff.data.tables import Row, Table
@@ -106,6 +107,8 @@ def open_table(source: Source, config: DataConfig) -> Table:
     if source.path is None:
         return _limited(open_hub_dataset(source.name, config), config)
     with _reading(source.name):
+        if source.path.is_dir() and holds_images(source.path):
+            return _limited(open_image_folder(source.path, source.name), config)
         if source.path.is_dir():
             return _limited(open_folder(source.path, source.name, config), config)
         reader = _READERS.get(inner_suffix(source.path))

@@ -12,11 +12,12 @@ from feinschliff.data.sources import sha256_of_sources
 from feinschliff.lifecycle import added
 from feinschliff.models.card import CardFacts, write_card
 from feinschliff.models.catalogue import entries, hub_id
+from feinschliff.models.factories import factory_of
 from feinschliff.models.size import weights_sha256
 from feinschliff.models.sources import ResolvedModel
 from feinschliff.predictor import ModelFacts
 from feinschliff.results.comparison import TuneResult
-from feinschliff.results.data import Kind
+from feinschliff.results.data import ColumnsFound, Kind
 from feinschliff.results.formats import format_metric_name, format_value
 from feinschliff.results.training import TrainingResult
 from feinschliff.store.run_directory import RunDirectory
@@ -29,6 +30,7 @@ PIPELINE_TAGS: dict[Kind, str] = {
     "answers": "question-answering",
     "pairs": "sentence-similarity",
 }
+IMAGES_TAG = "image-classification"
 LIBRARIES = ("torch", "transformers", "tokenizers", "peft", "scikit-learn", "numpy")
 
 
@@ -41,6 +43,10 @@ def versions() -> dict[str, str]:
 def _kind(config: RunConfig, rows: Kind) -> Kind:
     """What the card is about: vectors of texts are used alike, whatever they were learned from."""
     return "pairs" if registry.says("task", config.task.type, "EMBEDS_TEXTS") else rows
+
+
+def _tag(config: RunConfig, columns: ColumnsFound) -> str:
+    return IMAGES_TAG if columns.image else PIPELINE_TAGS[_kind(config, columns.kind)]
 
 
 def write_training_card(result: TrainingResult, config: RunConfig, model: ResolvedModel, splits: Splits) -> None:
@@ -70,7 +76,8 @@ def write_training_card(result: TrainingResult, config: RunConfig, model: Resolv
             "dropped": len(splits.dropped),
         },
         kind=_kind(config, splits.columns.kind),
-        pipeline_tag=PIPELINE_TAGS[_kind(config, splits.columns.kind)],
+        pipeline_tag=_tag(config, splits.columns),
+        factory=factory_of(model.folder),
         targets=splits.columns.values,
         sentence_pairs=len(splits.columns.text) == 2,
         versions=versions(),
@@ -116,7 +123,8 @@ def write_model_card(result: TuneResult, config: RunConfig, model: ResolvedModel
         rows={"train": rows.train, "validation": rows.validation, "test": rows.test, "dropped": rows.dropped},
         max_length_tokens=details.data.lengths.limit if details.data.lengths else None,
         kind=_kind(config, details.columns.kind),
-        pipeline_tag=PIPELINE_TAGS[_kind(config, details.columns.kind)],
+        pipeline_tag=_tag(config, details.columns),
+        factory=factory_of(model.folder),
         targets=details.columns.values,
         sentence_pairs=len(details.columns.text) == 2,
         versions=details.versions,

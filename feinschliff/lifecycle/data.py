@@ -53,6 +53,8 @@ def model_hooks(config: DataConfig, model: str | None = None, observers: Sequenc
     if model == NO_MODEL:
         return ModelHooks(note=f"{left_out}: no model was wanted")
     columns = open_with_columns(config.train, config)[1]
+    if columns.image is not None and model is None:
+        return ModelHooks(note="suspected label errors were left out: `--model` names an image model")
     wanted = ModelConfig() if model is None else ModelConfig(source=model)
     if cached_folder(wanted.source) is None:
         tell(observers, Announced(f"fetching {wanted.source}"))
@@ -68,7 +70,8 @@ def model_hooks(config: DataConfig, model: str | None = None, observers: Sequenc
     from feinschliff.tasks._task import TaskContext
 
     context = TaskContext(("-", "+"), multi_label=False, num_texts=len(columns.text))
-    encoder = FrozenEncoder(RunConfig(model=wanted), resolved, context, observers)
+    task = {"task": {"type": "image_classification"}} if columns.image is not None else {}
+    encoder = FrozenEncoder(RunConfig.model_validate({"model": wanted, **task}), resolved, context, observers)
     return replace(encoder.hooks(), note=f"lengths and suspected label errors: judged with {resolved.name}")
 
 

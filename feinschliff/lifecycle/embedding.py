@@ -14,11 +14,14 @@ import torch
 from feinschliff import registry
 from feinschliff.config.run import RunConfig
 from feinschliff.data.examples import Example, Place
+from feinschliff.data.images import ImageRef
 from feinschliff.data.quality import ModelHooks
 from feinschliff.data.scan import Texts
-from feinschliff.engine.precision import DTYPES, choose
+from feinschliff.engine.precision import DTYPES
 from feinschliff.lifecycle.observing import Observer, counted
+from feinschliff.lifecycle.prepare import precision_of
 from feinschliff.models.sources import ResolvedModel
+from feinschliff.tasks._image_network import ImageNetwork
 from feinschliff.tasks._rivals import frozen_features
 from feinschliff.tasks._task import TaskContext
 
@@ -35,9 +38,7 @@ class FrozenEncoder:
         self.task: Any = registry.load("task", config.task.type).create(config.task, context)
         self.network: Any = self.task.load_model(config.model, model.folder).eval()
         self.max_length_tokens = min(config.model.max_length_tokens or 10**9, self.task.loaded.max_length_tokens)
-        precision = config.training.precision
-        if precision == "auto":
-            precision, _ = choose(torch.device("cpu"), self.network.body.hidden_width)
+        precision, _ = precision_of(config, self.network)
         self.network.body.to(DTYPES[precision])
         self._observers = observers
         self._apart = registry.says("task", config.task.type, "EMBEDS_TEXTS")
@@ -48,6 +49,11 @@ class FrozenEncoder:
     def num_layers(self) -> int:
         """Blocks of the encoder."""
         return int(self.network.body.num_layers)
+
+    @property
+    def has_linear_layers(self) -> bool:
+        """Whether any lies below the head."""
+        return any(isinstance(module, torch.nn.Linear) for module in self.network.body.modules())
 
     def features(self, examples: Sequence[Example]) -> Floats:
         """Normalised features [N, d] (see ``baselines.frozen_features``)."""
@@ -73,6 +79,8 @@ class FrozenEncoder:
 
     def hooks(self) -> ModelHooks:
         """What a data check can ask of this model."""
+        if isinstance(self.network, ImageNetwork):
+            return ModelHooks(embed=self._embed_images)
         return ModelHooks(self._lengths, self.max_length_tokens, self._embed)
 
     def _lengths(self, rows: Sequence[Texts]) -> list[int]:
@@ -83,6 +91,9 @@ class FrozenEncoder:
         sides = [list(side) for side in zip(*rows, strict=True)]  # two sides are tokenised as a pair, as a run does
         encoded = self.task.loaded.tokenizer(*sides, verbose=False, return_attention_mask=False)
         return [len(ids) for ids in encoded["input_ids"]]
+
+    def _embed_images(self, rows: Sequence[Texts]) -> Floats:
+        return self.features([Example(texts, (), Place("", 0), image=ImageRef(texts[0])) for texts in rows])
 
     def _embed(self, rows: Sequence[Texts]) -> Floats:
         return self.features([Example(texts, (), Place("", 0)) for texts in rows])

@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from feinschliff import registry
 from feinschliff.data.examples import Splits
 from feinschliff.engine.batching import Targets
 from feinschliff.engine.checkpoint import is_full, sync
@@ -108,7 +109,8 @@ def export_best(
     """
     trained = calibrated(prepared, load_file(best), say)
     base, weights = over_base(prepared, trained, model)
-    prepared.task.loaded.tokenizer.model_max_length = prepared.max_length_tokens  # `pipeline` cuts where training did
+    if not registry.says("task", prepared.config.task.type, "READS_IMAGES"):
+        prepared.task.loaded.tokenizer.model_max_length = prepared.max_length_tokens  # `pipeline` cuts as training did
     building, adapter = directory.path / ".model.tmp", directory.path / ".adapter.tmp"
     try:
         for folder in (building, adapter, directory.adapter):

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from feinschliff.data.examples import Answer, Example, Place, Splits
+from feinschliff.data.images import ImageRef
 from feinschliff.data.spans import Span
 from feinschliff.errors import RunDirectoryError
 from feinschliff.results.data import DroppedRow
@@ -27,6 +28,7 @@ def write(directory: RunDirectory, splits: Splits) -> None:
                 "texts": example.texts,
                 "labels": example.labels,
                 "values": example.values,
+                "image": example.image and example.image.path,
                 "spans": [[span.start, span.end, span.label] for span in example.spans],
                 "answers": None if example.answers is None else [[one.start, one.end] for one in example.answers],
                 "file": example.place.file,
@@ -65,6 +67,7 @@ def read(directory: RunDirectory) -> list[Example]:
         place = Place(row["file"], row["line"])
         spans = tuple(Span(*span) for span in row["spans"])
         answers = None if row["answers"] is None else tuple(Answer(*one) for one in row["answers"])
+        image = ImageRef(row["image"]) if row.get("image") else None
         read = Example(tuple(row["texts"]), tuple(row["labels"]), place, values=tuple(row["values"]), spans=spans)
-        examples.append(replace(read, answers=answers))
+        examples.append(replace(read, answers=answers, image=image))
     return examples

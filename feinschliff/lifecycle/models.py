@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from feinschliff.errors import InputError, ResourceError
-from feinschliff.models import catalogue, hub
+from feinschliff.models import catalogue, factories, hub
 from feinschliff.models.catalogue import CatalogueEntry
 from feinschliff.models.licence import is_open, read_front_matter, read_license
 from feinschliff.models.size import num_parameters, read_json_object, size_mb, weights_sha256
@@ -30,7 +30,7 @@ def show(source: str) -> ModelDetails:
     if source in catalogue.entries():
         return _from_entry(catalogue.entries()[source], folder)
     if folder is None:
-        if source.startswith((hub.PREFIX, wheels.PREFIX)):
+        if source.startswith((hub.PREFIX, wheels.PREFIX, factories.PREFIX)):
             raise ResourceError(
                 f"{source} is not on this machine", remedy=f"fetch it: feinschliff models pull {source}"
             )
@@ -61,7 +61,7 @@ def verify(source: str) -> PulledModel:
 
 
 def _not_here(source: str) -> InputError:
-    if source in catalogue.entries() or source.startswith((hub.PREFIX, wheels.PREFIX)):
+    if source in catalogue.entries() or source.startswith((hub.PREFIX, wheels.PREFIX, factories.PREFIX)):
         return ResourceError(f"{source} is not on this machine", remedy=f"fetch it: feinschliff models pull {source}")
     return catalogue.unknown_model(source)
 

@@ -9,9 +9,10 @@ from pathlib import Path
 from feinschliff import registry
 from feinschliff.config.data import DataConfig
 from feinschliff.data.examples import Example, Place
+from feinschliff.data.image_rows import examples_of_paths
 from feinschliff.data.load import load_examples
 from feinschliff.engine.events import Announced
-from feinschliff.errors import DataError
+from feinschliff.errors import DataError, Fault
 from feinschliff.lifecycle.evaluate import columns_of
 from feinschliff.lifecycle.observing import Observer, counted, tell
 from feinschliff.predictor import ModelFacts, Predictor
@@ -62,10 +63,7 @@ def predict(
                 remedy="fill them in or remove them, so that every row gets an answer",
             )
     else:
-        given = list(texts or ())
-        embeds = registry.says("task", predictor.facts.task["type"], "EMBEDS_TEXTS")
-        num_texts = predictor.facts.context.num_texts
-        examples = _to_embed(given) if embeds else _examples(given, num_texts)
+        examples = _given(list(texts or ()), predictor.facts)
     scored = predictor.score(examples, counted(observers, "scoring", len(examples)))
     for note in scored.notes:
         tell(observers, Announced(note))
@@ -86,6 +84,18 @@ def _to_embed(texts: list[str]) -> list[Example]:
         replace(_examples([text], 2 if "\t" in text else 1)[0], place=Place("input", number))
         for number, text in enumerate(texts, start=1)
     ]
+
+
+def _given(texts: list[str], facts: ModelFacts) -> list[Example]:
+    """Texts as they are, to be embedded or read, or paths of images."""
+    if registry.says("task", facts.task["type"], "EMBEDS_TEXTS"):
+        return _to_embed(texts)
+    if facts.columns.image is None:
+        return _examples(texts, facts.context.num_texts)
+    examples, dropped = examples_of_paths(texts, facts.columns)
+    if dropped:
+        raise DataError([Fault(row.reason, row.text, None, "give paths of image files") for row in dropped])
+    return examples
 
 
 def _examples(texts: list[str], num_texts: int) -> list[Example]:

@@ -20,7 +20,7 @@ from feinschliff.engine import prefix_cache, seeds
 from feinschliff.engine.averaging import AveragedWeights
 from feinschliff.engine.batching import FORWARD_TOKENS, NO_TARGET, Ints, TokenTable, TokenTargets, micro_batches
 from feinschliff.engine.optimizers import GroupedAdamW
-from feinschliff.engine.precision import DTYPES, MasterWeights, Precision, choose
+from feinschliff.engine.precision import DTYPES, MasterWeights, Precision, choose, choose_by_running
 from feinschliff.engine.scoring import outputs
 from feinschliff.engine.step import Learner
 from feinschliff.engine.text_groups import TextGroups
@@ -28,8 +28,10 @@ from feinschliff.errors import ConfigError, DataError
 from feinschliff.lifecycle.regularise import regularise, watched_metric
 from feinschliff.models.live_embedding import LiveEmbedding, live_ids
 from feinschliff.models.sources import ResolvedModel
+from feinschliff.tasks._image_network import ImageNetwork
 from feinschliff.tasks._task import EncodedSet, Floats, TaskContext, encoded
 
+PROBED_IMAGES = 4
 FEWEST_TOKENS = 8
 """Of text in a row."""
 
@@ -138,6 +140,8 @@ def length_limit(config: RunConfig, task: Any, num_virtual_tokens: int = 0) -> t
     Raises:
         ConfigError: the method's virtual tokens leave no room for text.
     """
+    if registry.says("task", task.config.type, "READS_IMAGES"):
+        return int(task.loaded.max_length_tokens), "images are brought to one size, none is cut"
     most = task.loaded.max_length_tokens - num_virtual_tokens
     if num_virtual_tokens and most < FEWEST_TOKENS:
         raise ConfigError(
@@ -195,11 +199,10 @@ def prepare(
     _refuse_nothing_trained(config, network)
     live = _restrict_embeddings(network, train, say)
     if precision is None:
-        precision = _precision(config, network, say)
+        precision, why = precision_of(config, network)
+        say(why)
     masters = MasterWeights(network, network.body, DTYPES[precision])
-    trained, total = sum(master.numel() for master in masters.masters), count_parameters(network)
-    share = f"method {config.method.type} trains {trained:,} of {total:,} parameters ({trained / total:.2%})"
-    say(f"{share}: {method.describe(network)}")
+    say(f"{_share(config, network, masters)}: {method.describe(network)}")
     cache, validation_cache = _caches(config, network, train, validation, run_path, say)
     if config.model.head_init == "class_means":
         start_head(task, network, train, config, cache)
@@ -221,6 +224,11 @@ def prepare(
     return Prepared(
         config, task, method, network, learner, validation, validation_cache, metric, precision, limit, live, notes
     )
+
+
+def _share(config: RunConfig, network: Any, masters: MasterWeights) -> str:
+    trained, total = sum(master.numel() for master in masters.masters), count_parameters(network)
+    return f"method {config.method.type} trains {trained:,} of {total:,} parameters ({trained / total:.2%})"
 
 
 def _refuse_nothing_trained(config: RunConfig, network: Any) -> None:
@@ -256,7 +264,9 @@ def _restrict_embeddings(network: Any, train: EncodedSet, say: Callable[[str], N
 
 
 def _trained_embeddings(network: Any) -> str | None:
-    """The name of the token embeddings, where they are trained."""
+    """The name of the token embeddings, where there are any and they are trained."""
+    if isinstance(network, ImageNetwork):
+        return None
     table = network.body.model.get_input_embeddings().weight
     return next((name for name, p in network.named_parameters() if p is table and p.requires_grad), None)
 
@@ -266,12 +276,13 @@ def _average(config: RunConfig, masters: MasterWeights) -> AveragedWeights | Non
     return AveragedWeights(masters, width, base_share) if width or base_share else None
 
 
-def _precision(config: RunConfig, network: Any, say: Callable[[str], None]) -> Precision:
+def precision_of(config: RunConfig, network: Any) -> tuple[Precision, str]:
+    """The precision asked for, or the one that is faster for this network here, and why."""
     if config.training.precision != "auto":
-        return config.training.precision
-    chosen, why = choose(torch.device("cpu"), network.body.hidden_width)
-    say(why)
-    return chosen
+        return config.training.precision, f"precision {config.training.precision}: as asked"
+    if isinstance(network, ImageNetwork):
+        return choose_by_running(network.body, network.made_up(PROBED_IMAGES))
+    return choose(torch.device("cpu"), network.body.hidden_width)
 
 
 def _optimizer(

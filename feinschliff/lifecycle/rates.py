@@ -48,7 +48,7 @@ def rates(
     splits = load_splits(config.data, config.seed)
     for message in splits.announcements:
         say(message)
-    config = with_task(config, given, splits.columns.kind, say)
+    config = with_task(config, given, splits.columns, say)
     model = resolve_model(config.model.source)
     for message in model.announcements:
         say(message)

@@ -40,11 +40,14 @@ class Recipe:
         return self.forwards_once + self.epochs * self.forwards_per_row
 
 
-def candidates(num_layers: int) -> list[Recipe]:
-    """The recipes, cheapest first; of equal cost, those that stay nearer to the base first."""
+def candidates(num_layers: int, has_linear_layers: bool = True) -> list[Recipe]:
+    """The recipes, cheapest first; of equal cost, those that stay nearer to the base first.
+
+    LoRA needs linear layers: networks of convolutions go without.
+    """
     top = max(1, num_layers // 3)
     share = top / num_layers
-    return [
+    found = [
         Recipe(
             f"last {top} layers",
             "cheap: the layers below are computed once",
@@ -75,6 +78,7 @@ def candidates(num_layers: int) -> list[Recipe]:
             STEP_COST,
         ),
     ]
+    return [recipe for recipe in found if has_linear_layers or recipe.method["type"] != "lora"]
 
 
 def given_fields(origins: Sequence[Origin]) -> set[str]:

@@ -8,7 +8,7 @@ from feinschliff import registry
 from feinschliff.config import rules
 from feinschliff.config.run import RunConfig
 from feinschliff.errors import ConfigError
-from feinschliff.results.data import Kind
+from feinschliff.results.data import ColumnsFound, Kind
 
 ROWS_OF: dict[Kind, str] = {
     "single_label": "labels",
@@ -34,17 +34,37 @@ def with_rows(config: RunConfig, given: Collection[str]) -> RunConfig:
     return config.model_copy(update={"data": config.data.model_copy(update={"rows": rows})})
 
 
-def with_task(config: RunConfig, given: Collection[str], kind: Kind, say: Callable[[str], None]) -> RunConfig:
+def with_task(
+    config: RunConfig, given: Collection[str], columns: ColumnsFound, say: Callable[[str], None]
+) -> RunConfig:
     """The configuration with the task that rows of this kind are for, where none was asked for.
 
     Raises:
-        ConfigError: an option was given that this task does not offer.
+        ConfigError: an option was given that the task does not offer; it reads images and no image model was named, or
+            it reads texts and the rows are images.
     """
+    config = _recognised(config, given, "images" if columns.image else ROWS_OF[columns.kind], say)
+    reads_images = registry.says("task", config.task.type, "READS_IMAGES")
+    if reads_images and "model.source" not in given:
+        raise ConfigError(
+            "the rows are images, and no image model was named",
+            where="model.source",
+            why=f"the model taken where none is named, {config.model.source}, reads texts",
+            remedy="name one: --model efficientnet-lite0 (imports Python code from a package), "
+            "--model hf:google/vit-base-patch16-224, or a folder",
+        )
+    if bool(columns.image) != reads_images:
+        rows = "images" if columns.image else "texts"
+        raise ConfigError(f"task {config.task.type} cannot read rows that are {rows}", where="task.type")
+    return config
+
+
+def _recognised(config: RunConfig, given: Collection[str], rows: str, say: Callable[[str], None]) -> RunConfig:
     if asks_for_task(given):
         return config
     for name in registry.names("task"):
         module = registry.load("task", name)
-        if registry.says("task", name, "BY_DEFAULT") and ROWS_OF[kind] == module.ROWS:
+        if registry.says("task", name, "BY_DEFAULT") and rows == module.ROWS:
             say(f"task {name}: what the rows are for (another: --task NAME)")
             found = config.model_copy(update={"task": module.CONFIG()})
             if faults := rules.check(found):

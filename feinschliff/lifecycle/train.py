@@ -97,7 +97,7 @@ def read_inputs(config: RunConfig, given: set[str], context: RunContext) -> tupl
     splits = load_splits(config.data, config.seed)
     for message in splits.announcements:
         context.announce(message)
-    config = with_task(config, given, splits.columns.kind, context.announce)
+    config = with_task(config, given, splits.columns, context.announce)
     deciding_metric(config, splits)  # a wrong one is refused before anything is downloaded
     held_out.write(context.directory, splits)
     model = resolve_model(config.model.source)

@@ -114,7 +114,7 @@ def _tune(inputs: Inputs) -> TuneResult:
     seconds_per_forward = frozen.seconds_per_forward
     data = _data_report(inputs, frozen)
     trials = [_strongest_trial(rivals[-1], inputs, frozen, time.perf_counter() - clock)]
-    num_layers = frozen.num_layers
+    num_layers, has_linear_layers = frozen.num_layers, frozen.has_linear_layers
     judging = JUDGING_FORWARDS * seconds_per_forward * len(splits.test) + seconds_to_load
     search = Search(
         config,
@@ -126,7 +126,7 @@ def _tune(inputs: Inputs) -> TuneResult:
         inputs.budget_seconds - (time.perf_counter() - inputs.begin) - judging,
         deciding_metric(config, splits)[0],
     )
-    recipes = usable(candidates(num_layers), config, search.given)
+    recipes = usable(candidates(num_layers, has_linear_layers), config, search.given)
     said = time.perf_counter() - inputs.begin + forecast(search, recipes, seconds_to_load) + judging
     context.announce(f"forecast: {said:.0f} s from start to verdict")
     choice = choose_and_train(search, recipes)

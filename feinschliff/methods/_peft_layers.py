@@ -34,6 +34,13 @@ def with_ends(names: Iterable[str], ends: Sequence[str], where: str) -> list[str
         ConfigError: there is none; what exists is listed.
     """
     names = list(names)
+    if not names:
+        raise ConfigError(
+            "this model has no linear layers below its head",
+            where="method.type",
+            why="it is made of convolutions",
+            remedy="choose full, frozen_layers, gradual_unfreezing or bitfit",
+        )
     chosen = [name for name in names if not ends or any(name.endswith(end) for end in ends)]
     if not chosen:
         raise ConfigError(

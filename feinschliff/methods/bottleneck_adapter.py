@@ -99,6 +99,7 @@ class BottleneckAdapter(Method):
         return _bottleneck_layers.attach(model, folder)
 
 
+NEEDS_TOKENS = True
 CONFIG = BottleneckAdapterConfig
 create = BottleneckAdapter
 EXAMPLE = {"type": "bottleneck_adapter", "bottleneck": 4}

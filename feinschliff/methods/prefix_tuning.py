@@ -122,6 +122,7 @@ class PrefixTuning(Method):
         return _prefix_layers.attach(model, folder)
 
 
+NEEDS_TOKENS = True
 CONFIG = PrefixTuningConfig
 create = PrefixTuning
 EXAMPLE = {"type": "prefix_tuning", "num_prefix_tokens": 3}

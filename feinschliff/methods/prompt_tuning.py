@@ -158,6 +158,7 @@ def _put(network: Any, prompt_Pd: Tensor) -> None:
     model.set_input_embeddings(PromptedEmbedding(model.get_input_embeddings(), prompt_Pd))
 
 
+NEEDS_TOKENS = True
 CONFIG = PromptTuningConfig
 create = PromptTuning
 EXAMPLE = {"type": "prompt_tuning", "num_virtual_tokens": 3}

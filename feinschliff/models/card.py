@@ -67,6 +67,13 @@ class CardFacts:
     pipeline_tag: str = "text-classification"
     no_answer_threshold: float | None = None
     """Questions: by how much no answer must beat the best one; None: there always is one."""
+    factory: str = ""
+    """The Python function that makes the network, where transformers has no class for it."""
+
+    @property
+    def reads_images(self) -> bool:
+        """Whether a row is an image."""
+        return self.pipeline_tag == "image-classification"
 
 
 _VERBS: Mapping[Kind, str] = {
@@ -109,7 +116,7 @@ def render_card(facts: CardFacts) -> str:
 
 def front_matter(facts: CardFacts) -> dict[str, Any]:
     """The metadata that the Hugging Face Hub reads from a card."""
-    library = "sentence-transformers" if facts.kind == "pairs" else "transformers"
+    library = "sentence-transformers" if facts.kind == "pairs" else "pytorch" if facts.factory else "transformers"
     matter: dict[str, Any] = {"library_name": library, "pipeline_tag": facts.pipeline_tag}
     if facts.base_license:
         identifier = hub_identifier(facts.base_license)
@@ -212,6 +219,8 @@ def _usage(facts: CardFacts) -> str:
         return _answer_usage(facts)
     if facts.kind == "pairs":
         return f"## Use\n\n```python\n{_embedder(facts)}\n```\n\nVectors have length one: their product is the cosine."
+    if facts.reads_images:
+        return f"## Use\n\n```python\n{_image_usage(facts)}\n```\n\n{_answers(facts)}"
     given = '{"text": "first text", "text_pair": "second text"}' if facts.sentence_pairs else '"your text"'
     arguments = ["truncation=True"] if facts.kind != "spans" else []
     if facts.max_length_tokens and facts.kind != "spans":
@@ -223,6 +232,25 @@ def _usage(facts: CardFacts) -> str:
     return (
         f"## Use\n\n```python\n{_pipeline(facts)}\n"
         f"{_VERBS[facts.kind]}({', '.join([given, *arguments])})\n```\n\n{_answers(facts)}"
+    )
+
+
+def _image_usage(facts: CardFacts) -> str:
+    if not facts.factory:
+        return (
+            "from transformers import pipeline\n\n"
+            'classify = pipeline("image-classification", model="path/to/this/folder")\n'
+            'classify("picture.jpg")'
+        )
+    return (
+        "# The network is made by Python code that must be installed:\n"
+        f"#   {facts.factory.split('&weights=')[0].split('?weights=')[0]}\n"
+        "import sys\n\nfrom PIL import Image\n\n"
+        'folder = "path/to/this/folder"\n'
+        "sys.path.insert(0, folder)\n"
+        "from load_model import load, preprocess\n\n"
+        "model = load(folder)\n"
+        'model(preprocess(Image.open("picture.jpg"), folder)[None]).softmax(-1)'
     )
 
 
@@ -303,8 +331,10 @@ def _base(facts: CardFacts) -> str:
 
 
 def _limits(facts: CardFacts) -> str:
-    limits = ["The figures hold for texts like the test rows; on other texts measure again.", _LIMITS[facts.kind]]
-    if facts.max_length_tokens and facts.kind not in ("spans", "answers"):
+    rows = "images" if facts.reads_images else "texts"
+    kind = _LIMITS[facts.kind].replace("text", "image") if facts.reads_images else _LIMITS[facts.kind]
+    limits = [f"The figures hold for {rows} like the test rows; on other {rows} measure again.", kind]
+    if facts.max_length_tokens and not facts.reads_images and facts.kind not in ("spans", "answers"):
         limits.append(f"Texts longer than {facts.max_length_tokens} tokens are cut; the rest is not read.")
     limits.append("Bias of the base model and of the data was not audited.")
     return "## Limits\n\n" + "\n".join(f"- {limit}" for limit in (*limits, *facts.limits))

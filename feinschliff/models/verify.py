@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from feinschliff.errors import Fault, ModelError
+from feinschliff.models.factories import is_factory, read
 from feinschliff.models.size import WEIGHTS, WEIGHTS_INDEX, TensorInfo, read_header, read_json_object, weight_files
 from feinschliff.models.vocabulary import SpecialTokens, read_special_tokens, read_vocabulary, vocabulary_file
 
@@ -37,11 +38,18 @@ def verify_folder(path: str | Path) -> list[Fault]:
     if not folder.is_dir():
         return [Fault("no such model folder", where=str(folder), remedy="check the path")]
     faults: list[Fault] = []
+    if is_factory(folder):
+        _collect(faults, lambda: read(folder))
+        _collect(faults, lambda: _tensors(folder, faults))
+        return faults
     if _collect(faults, lambda: _holds_nothing(folder)):
         _collect(faults, lambda: faults.append(_no_config(folder)))
         return faults
     config = _collect(faults, lambda: _config(folder, faults)) or {}
     tensors = _collect(faults, lambda: _tensors(folder, faults)) or {}
+    if _reads_images(config):
+        faults.extend(_processor_faults(folder))
+        return faults
     _collect(faults, lambda: faults.extend(_tokenizer_faults(folder, config, tensors)))
     faults.extend(_embedding_faults(folder, config, tensors))
     return faults
@@ -201,6 +209,22 @@ def _embedding_faults(folder: Path, config: dict[str, Any], tensors: dict[str, T
         return []
     what = f"config.json and the weights are of different models: vocab_size {said:,}, embedding matrix {rows:,} rows"
     return [Fault(what, where=str(folder / "config.json"), remedy="take both from the same model")]
+
+
+def _reads_images(config: dict[str, Any]) -> bool:
+    """Whether transformers knows an image classifier of this type, and no text model of it."""
+    from transformers.models.auto import modeling_auto as auto
+
+    model_type = config.get("model_type")
+    return model_type in auto.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES and "vocab_size" not in config
+
+
+def _processor_faults(folder: Path) -> list[Fault]:
+    file = folder / "preprocessor_config.json"
+    if file.exists():
+        return []
+    remedy = "take preprocessor_config.json from the model that the weights come from"
+    return [Fault("nothing says how images are brought to this model", where=str(file), remedy=remedy)]
 
 
 def _tokenizer_faults(folder: Path, config: dict[str, Any], tensors: dict[str, TensorInfo]) -> list[Fault]:

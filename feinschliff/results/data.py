@@ -78,6 +78,8 @@ class ColumnsFound(Result):
     pairs: texts that belong together, with or without some that do not."""
     values: list[str] = Field(default_factory=list)
     """The columns of the numbers to be predicted."""
+    image: str | None = None
+    """The column of images, where rows are images; ``text`` names it too."""
     tags: TagsFound | None = None
     """Spans that are given as a tag for each token; None: by characters."""
     announcements: list[str] = Field(default_factory=list)

@@ -63,7 +63,7 @@ class PulledModel(Result):
 
     name: str
     folder: str
-    origin: Literal["folder", "hub", "wheel"]
+    origin: Literal["folder", "hub", "wheel", "factory"]
     revision: str | None
     """Commit of the Hub, or version of the wheel."""
     license: str | None

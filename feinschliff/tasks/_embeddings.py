@@ -55,6 +55,7 @@ class Embeddings(CoupledObjective):
 
     per_token = False
     partial_targets = False
+    long_rows = "texts are cut at"
 
     def __init__(self, config: EmbeddingsConfig, context: TaskContext) -> None:
         if len(context.target_names) > 1 or (context.target_names and context.num_texts != 2):

@@ -61,6 +61,7 @@ class QuestionAnswering:
 
     per_token = False
     partial_targets = False
+    long_rows = "longer texts are read in windows of"
 
     def __init__(self, config: QuestionAnsweringConfig, context: TaskContext) -> None:
         self.config = config

@@ -11,27 +11,45 @@ import pytest
 import torch
 
 from feinschliff import registry
+from feinschliff.config import rules
 from feinschliff.config.run import RunConfig
 from feinschliff.data.examples import Splits
 from feinschliff.engine import loop
 from feinschliff.engine.events import StepEnded
+from feinschliff.errors import Fault
 from feinschliff.lifecycle.finish import whole_weights
 from feinschliff.lifecycle.prepare import Prepared, prepare
 from feinschliff.tasks._task import encoded
 from tests.numerics.tiny_runs import made_config, made_fit, made_splits, resolved
 
-PAIRS = [(task, method) for task in registry.names("task") for method in registry.names("method")]
+
+def refused(task: str, method: str) -> list[Fault]:
+    """By rules, before anything is loaded."""
+    examples = {"task": registry.load("task", task).EXAMPLE, "method": registry.load("method", method).EXAMPLE}
+    return rules.check(RunConfig.model_validate(examples))
+
+
+ALL = [(task, method) for task in registry.names("task") for method in registry.names("method")]
+PAIRS = [pair for pair in ALL if not refused(*pair)]
 ROWS = {
     "text_classification": ("single", "multi", "pair"),
     "regression": ("values",),
     "token_classification": ("spans",),
     "question_answering": ("answers",),
     "embeddings": ("ranked", "similar"),
+    "image_classification": ("images",),
 }
 """Kinds of rows a task is tried with; a new task needs a line here."""
 SWITCHED_OFF = {"lora", "ia3", "bottleneck_adapter", "prefix_tuning", "prompt_tuning"}
 """Methods whose ``reference`` is the base model."""
 CASES = [(task, method, kind) for task, method in PAIRS for kind in ROWS[task]]
+
+
+@pytest.fixture
+def model(request: pytest.FixtureRequest, task: str) -> Path:
+    """A tiny model of what the task reads."""
+    folder: Path = request.getfixturevalue("tiny_vit" if task == "image_classification" else "tiny_bert")
+    return folder
 
 
 def made(folder: Path, path: Path, task: str, method: str, splits: Splits, **model: Any) -> Prepared:
@@ -59,11 +77,21 @@ def test_members_are_found_and_say_an_example() -> None:
             assert module.__doc__
 
 
+def test_pairs_that_make_no_sense_are_refused_with_a_reason() -> None:
+    pairs = set(ALL) - set(PAIRS)
+    assert pairs == {("image_classification", name) for name in registry.names("method") if _needs_tokens(name)}
+    assert all(fault.why and fault.remedy for pair in pairs for fault in refused(*pair))
+
+
+def _needs_tokens(method: str) -> bool:
+    return registry.says("method", method, "NEEDS_TOKENS")
+
+
 @pytest.mark.parametrize(("task", "method", "kind"), CASES)
 def test_three_steps_move_what_the_method_says_and_nothing_else(
-    tiny_bert: Path, tmp_path: Path, task: str, method: str, kind: str
+    model: Path, tmp_path: Path, task: str, method: str, kind: str
 ) -> None:
-    prepared = made(tiny_bert, tmp_path, task, method, made_splits(24, 12, kind))
+    prepared = made(model, tmp_path, task, method, made_splits(24, 12, kind))
     network = prepared.network
     groups = prepared.method.parameter_groups(network, prepared.config.training)
     said = [name for group in groups for name in group.names]
@@ -81,15 +109,15 @@ def test_three_steps_move_what_the_method_says_and_nothing_else(
 
 @pytest.mark.parametrize(("task", "method"), PAIRS)
 def test_merged_weights_have_the_names_of_the_base_and_with_what_was_added_the_same_scores(
-    tiny_bert: Path, tmp_path: Path, task: str, method: str
+    model: Path, tmp_path: Path, task: str, method: str
 ) -> None:
-    prepared = made(tiny_bert, tmp_path, task, method, made_splits(24, 12, ROWS[task][0]))
+    prepared = made(model, tmp_path, task, method, made_splits(24, 12, ROWS[task][0]))
     list(loop.fit(made_fit(prepared, tmp_path)))
     batch = prepared.validation.table.collate(np.arange(12))
     with torch.no_grad():
         trained = prepared.network.eval()(batch)
-    merged = whole_weights(prepared, prepared.learner.masters.named(), resolved(tiny_bert))
-    plain = prepared.task.load_model(prepared.config.model, tiny_bert)
+    merged = whole_weights(prepared, prepared.learner.masters.named(), resolved(model))
+    plain = prepared.task.load_model(prepared.config.model, model)
     assert merged.keys() == {name for name, _ in plain.named_parameters()}
     assert all(merged[name].shape == value.shape for name, value in plain.named_parameters())
     plain.load_state_dict(merged, strict=False)
@@ -105,11 +133,11 @@ def test_merged_weights_have_the_names_of_the_base_and_with_what_was_added_the_s
 
 @pytest.mark.parametrize(("task", "method"), PAIRS)
 def test_reference_gives_the_base_where_it_differs_and_comes_back(
-    tiny_bert: Path, tmp_path: Path, task: str, method: str
+    model: Path, tmp_path: Path, task: str, method: str
 ) -> None:
-    prepared = made(tiny_bert, tmp_path, task, method, made_splits(24, 12, ROWS[task][0]))
+    prepared = made(model, tmp_path, task, method, made_splits(24, 12, ROWS[task][0]))
     batch = prepared.validation.table.collate(np.arange(12))
-    network, plain = prepared.network.eval(), prepared.task.load_model(prepared.config.model, tiny_bert).eval()
+    network, plain = prepared.network.eval(), prepared.task.load_model(prepared.config.model, model).eval()
     without = encoded(prepared.task, prepared.validation.examples, 100).table.collate(np.arange(12))
     with torch.no_grad():
         base = plain.features(without)
@@ -126,8 +154,8 @@ def test_reference_gives_the_base_where_it_differs_and_comes_back(
 
 
 @pytest.mark.parametrize(("task", "method"), PAIRS)
-def test_what_does_not_move_needs_no_gradient_memory(tiny_bert: Path, tmp_path: Path, task: str, method: str) -> None:
-    prepared = made(tiny_bert, tmp_path, task, method, made_splits(24, 12, ROWS[task][0]))
+def test_what_does_not_move_needs_no_gradient_memory(model: Path, tmp_path: Path, task: str, method: str) -> None:
+    prepared = made(model, tmp_path, task, method, made_splits(24, 12, ROWS[task][0]))
     list(loop.fit(made_fit(prepared, tmp_path)))
     held = {name.split(".", 1)[1] for name in prepared.learner.optimizer.state()}
     assert held == set(prepared.learner.masters.names)

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import random
+import tempfile
+import zlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import PIL.Image
 import torch
 
 from feinschliff.config.run import RunConfig
 from feinschliff.data.examples import Answer, Example, Place, Splits
+from feinschliff.data.images import looked_at
 from feinschliff.data.spans import Span
 from feinschliff.engine import loop
 from feinschliff.engine.events import Event
@@ -38,7 +43,7 @@ METHODS: dict[str, dict[str, Any]] = {
 
 
 def examples(num_rows: int, seed: int, kind: str = "single", longest: int = 12) -> list[Example]:
-    """Rows of ``kind`` single, multi (up to two labels), pair, values, spans, answers, ranked or similar.
+    """Rows of ``kind`` single, multi (up to two labels), pair, values, spans, answers, ranked, similar or images.
 
     A label's word stands in each text. Values: the number of the label and a tenth of the words. Spans, answers: the
     label's word. Ranked, similar: with the words of the label, or of another.
@@ -69,6 +74,17 @@ def _with_spans(example: Example) -> Example:
     return replace(example, labels=tuple(sorted({span.label for span in found})), spans=tuple(found))
 
 
+def _with_image(example: Example) -> Example:
+    """A picture of noise, brighter in one colour for each label; the same file whenever it is asked for."""
+    number = zlib.crc32(" ".join(example.texts).encode())
+    pixels = np.random.default_rng(number).integers(0, 160, (20, 24, 3), dtype=np.uint8)
+    pixels[..., sorted(KINDS).index(example.labels[0])] += 90
+    path = Path(tempfile.gettempdir()) / f"feinschliff-tests-{number}.png"
+    if not path.exists():
+        PIL.Image.fromarray(pixels).save(path)
+    return replace(example, texts=(str(path),), image=looked_at(path).ref)
+
+
 def _with_answers(example: Example) -> Example:
     """The label's word answers; of every fourth row it is not known."""
     found = tuple(Answer(span.start, span.end) for span in _with_spans(example).spans[:1])
@@ -91,6 +107,7 @@ def _similar(example: Example) -> Example:
 
 
 TARGETS = {
+    "images": _with_image,
     "values": _with_values,
     "spans": _with_spans,
     "answers": _with_answers,
@@ -114,6 +131,7 @@ def made_splits(num_train: int = 48, num_validation: int = 24, kind: str = "sing
     columns = ColumnsFound(
         text=["text", "other"] if kind in ("pair", "answers", "ranked", "similar") else ["text"],
         target="label",
+        image="text" if kind == "images" else None,
         kind=COLUMN_KINDS.get(kind, "single_label"),
         values=["label"] if kind in NAMED else [],
     )
