@@ -32,7 +32,7 @@ class Case:
         return self.content.encode() if isinstance(self.content, str) else self.content
 
 
-_SCORES = [(text, f"{n / 7:.6f}") for n, (text, _) in enumerate(rows(40))]
+_TIMES = [(text, f"2026-03-{1 + n % 28:02d}T{n:02d}:17:05") for n, (text, _) in enumerate(rows(20))]
 REFUSED = [
     Case("empty file", "", Refusal("the file is empty", "data.csv", remedy="a header and rows")),
     Case("blank lines only", "\n\n\n", Refusal("the file is empty", "data.csv", remedy="a header and rows")),
@@ -57,7 +57,7 @@ REFUSED = [
     ),
     Case(
         "no label column",
-        table(_SCORES, "text,points"),
+        table(_TIMES, "text,written"),
         Refusal("no label column was found", "data.csv", "columns: text", "--target COLUMN"),
     ),
     Case(
