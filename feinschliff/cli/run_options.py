@@ -25,6 +25,7 @@ Sources = Annotated[list[str] | None, typer.Argument(help="Data files or sources
 ConfigFile = Annotated[Path | None, typer.Option(help="A YAML file that says the run.")]
 OutputDir = Annotated[str | None, typer.Option(help="The run's directory; default: runs/NAME_OF_DATA.")]
 Target = Annotated[str | None, typer.Option(help="Label column; default: found.")]
+Text = Annotated[list[str] | None, typer.Option("--text", help="Text column; twice for pairs of texts.")]
 Validation = Annotated[list[str] | None, typer.Option(help="Own validation file.")]
 Test = Annotated[list[str] | None, typer.Option(help="Own held-out file.")]
 Model = Annotated[str | None, typer.Option(help="Catalogue name, folder, hf:... or pypi:...")]

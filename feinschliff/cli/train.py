@@ -18,6 +18,7 @@ from feinschliff.cli.run_options import (
     Sources,
     Target,
     Test,
+    Text,
     Validation,
     configuration,
 )
@@ -34,6 +35,7 @@ def train(
     config: ConfigFile = None,
     output_dir: OutputDir = None,
     target: Target = None,
+    text: Text = None,
     validation: Validation = None,
     test: Test = None,
     model: Model = None,
@@ -44,6 +46,7 @@ def train(
     named = {
         "output_dir": output_dir,
         "target": target,
+        "text": text,
         "validation": validation,
         "test": test,
         "model": model,

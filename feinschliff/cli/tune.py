@@ -17,6 +17,7 @@ from feinschliff.cli.run_options import (
     Sources,
     Target,
     Test,
+    Text,
     Validation,
     budget_seconds,
     configuration,
@@ -32,6 +33,7 @@ def tune(
     config: ConfigFile = None,
     output_dir: OutputDir = None,
     target: Target = None,
+    text: Text = None,
     validation: Validation = None,
     test: Test = None,
     model: Model = None,
@@ -43,6 +45,7 @@ def tune(
     named = {
         "output_dir": output_dir,
         "target": target,
+        "text": text,
         "validation": validation,
         "test": test,
         "model": model,

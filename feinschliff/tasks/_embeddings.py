@@ -39,7 +39,7 @@ from feinschliff.tasks._loading import load_base
 from feinschliff.tasks._retrieval import Bm25, Scores, Vectors
 from feinschliff.tasks._sequence_network import EmbeddingNetwork
 from feinschliff.tasks._shown import joined
-from feinschliff.tasks._task import EncodedSet, Floats, Frozen, Rival, TaskContext, encoded
+from feinschliff.tasks._task import EncodedSet, ExportedAsTrained, Floats, Frozen, Rival, TaskContext, encoded
 
 if TYPE_CHECKING:
     from feinschliff.tasks.embeddings import EmbeddingsConfig
@@ -50,7 +50,7 @@ TIMED_ROWS = 128
 """Rows on which the frozen model is timed."""
 
 
-class Embeddings(CoupledObjective):
+class Embeddings(ExportedAsTrained, CoupledObjective):
     """Keeps :class:`feinschliff.tasks._task.Task`. Answers are :class:`Vectors` of all texts."""
 
     per_token = False

@@ -21,10 +21,10 @@ from feinschliff.tasks._augmentation import augmentation
 from feinschliff.tasks._classification import Classification
 from feinschliff.tasks._image_network import ImageNetwork
 from feinschliff.tasks._image_table import image_of, image_table
-from feinschliff.tasks._task import EncodedSet, Floats, TaskContext
+from feinschliff.tasks._task import EncodedSet, ExportedAsTrained, Floats, TaskContext
 
 
-class ImageClassification(Classification):
+class ImageClassification(ExportedAsTrained, Classification):
     """Keeps :class:`feinschliff.tasks._task.Task`."""
 
     per_token = False

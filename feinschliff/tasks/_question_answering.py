@@ -44,7 +44,7 @@ from feinschliff.tasks._answers_found import SCORES, Found, best_threshold, gold
 from feinschliff.tasks._loading import load_base
 from feinschliff.tasks._sequence_network import TokenNetwork
 from feinschliff.tasks._shown import joined, row_ref
-from feinschliff.tasks._task import EncodedSet, Floats, Frozen, Rival, TaskContext, encoded
+from feinschliff.tasks._task import EncodedSet, ExportedAsTrained, Floats, Frozen, Rival, TaskContext, encoded
 
 if TYPE_CHECKING:
     from feinschliff.tasks.question_answering import QuestionAnsweringConfig
@@ -56,7 +56,7 @@ NUM_SHOWN = 5
 NO_ANSWER = "(no answer)"
 
 
-class QuestionAnswering:
+class QuestionAnswering(ExportedAsTrained):
     """Keeps :class:`feinschliff.tasks._task.Task`. Answers are what was :class:`Found`, one an example."""
 
     per_token = False

@@ -104,6 +104,14 @@ def encoded(task: Any, examples: Sequence[Example], max_length_tokens: int, num_
     return found.behind(num_virtual_tokens)
 
 
+class ExportedAsTrained:
+    """Of tasks whose weights are written as they were learned."""
+
+    def exported(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """As they are."""
+        return dict(weights)
+
+
 class Task(Protocol):
     """What is learned, from rows to answers and their judgement."""
 

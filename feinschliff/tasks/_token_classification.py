@@ -37,7 +37,7 @@ from feinschliff.tasks._sequence_network import TokenNetwork
 from feinschliff.tasks._shown import joined, row_ref
 from feinschliff.tasks._span_rivals import Dictionary, TagProbe
 from feinschliff.tasks._tag_decoding import TagDecoder
-from feinschliff.tasks._task import EncodedSet, Floats, Frozen, Rival, TaskContext, encoded
+from feinschliff.tasks._task import EncodedSet, ExportedAsTrained, Floats, Frozen, Rival, TaskContext, encoded
 from feinschliff.tasks._token_windows import EncodedWords, encode_words
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ Found = list[list[tuple[Span, float]]]
 """Of each example its spans with their scores."""
 
 
-class TokenClassification:
+class TokenClassification(ExportedAsTrained):
     """Keeps :class:`feinschliff.tasks._task.Task`. Answers are spans with scores, a list an example."""
 
     per_token = True
@@ -240,10 +240,6 @@ class TokenClassification:
             )
             for found, example in zip(answers, examples, strict=True)
         ]
-
-    def exported(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """As they are."""
-        return dict(weights)
 
     def save_native(self, network: nn.Module, weights: Mapping[str, Tensor], folder: Path) -> None:
         """Write config, weights and tokenizer as transformers' own token classifier."""

