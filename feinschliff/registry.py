@@ -52,3 +52,8 @@ def load(kind: Kind, name: str) -> ModuleType:
 def says(kind: Kind, name: str, fact: str) -> bool:
     """Whether a module states ``fact`` of itself as a constant that is true; one that does not mention it, does not."""
     return bool(getattr(load(kind, name), fact, False))
+
+
+def number(kind: Kind, name: str, fact: str, otherwise: float) -> float:
+    """A number that a module states of itself as a constant, or ``otherwise``."""
+    return float(getattr(load(kind, name), fact, otherwise))

@@ -290,8 +290,10 @@ def _optimizer(
 ) -> GroupedAdamW:
     rate = config.training.learning_rate
     if rate is None:
-        rate = float(method.default_learning_rate)
-        say(f"learning rate {rate:g}: default of method {config.method.type}")
+        factor = registry.number("task", config.task.type, "RATE_FACTOR", 1.0)
+        rate = float(method.default_learning_rate) * factor
+        less = "" if factor == 1.0 else f", times {factor:g} for task {config.task.type}"
+        say(f"learning rate {rate:g}: default of method {config.method.type}{less}")
     named = dict(zip(masters.names, masters.masters, strict=True))
     return GroupedAdamW(named, method.parameter_groups(network, config.training), rate, config.training)
 

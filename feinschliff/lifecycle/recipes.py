@@ -40,10 +40,13 @@ class Recipe:
         return self.forwards_once + self.epochs * self.forwards_per_row
 
 
-def candidates(num_layers: int, has_linear_layers: bool = True) -> list[Recipe]:
+def candidates(num_layers: int, has_linear_layers: bool = True, rate_factor: float = 1.0) -> list[Recipe]:
     """The recipes, cheapest first; of equal cost, those that stay nearer to the base first.
 
     LoRA needs linear layers: networks of convolutions go without.
+
+    Args:
+        rate_factor: the task's, on all learning rates (LoRA's default follows it by itself).
     """
     top = max(1, num_layers // 3)
     share = top / num_layers
@@ -52,7 +55,7 @@ def candidates(num_layers: int, has_linear_layers: bool = True) -> list[Recipe]:
             f"last {top} layers",
             "cheap: the layers below are computed once",
             {"type": "frozen_layers", "trained_layers": top},
-            {"epochs": 4.0, "learning_rate": 3e-4},
+            {"epochs": 4.0, "learning_rate": 3e-4 * rate_factor},
             STEP_COST * share,
             1.0,
         ),
@@ -67,14 +70,14 @@ def candidates(num_layers: int, has_linear_layers: bool = True) -> list[Recipe]:
             "full, gentle",
             "all weights, close to the base",
             {"type": "full"},
-            {"epochs": 3.0, "learning_rate": 5e-5},
+            {"epochs": 3.0, "learning_rate": 5e-5 * rate_factor},
             STEP_COST,
         ),
         Recipe(
             "full, strong",
             "all weights, far from the base",
             {"type": "full"},
-            {"epochs": 6.0, "learning_rate": 2e-4},
+            {"epochs": 6.0, "learning_rate": 2e-4 * rate_factor},
             STEP_COST,
         ),
     ]

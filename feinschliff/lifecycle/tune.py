@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import psutil
 
+from feinschliff import registry
 from feinschliff.config.run import RunConfig
 from feinschliff.data.examples import Splits
 from feinschliff.data.quality import check
@@ -114,7 +115,6 @@ def _tune(inputs: Inputs) -> TuneResult:
     seconds_per_forward = frozen.seconds_per_forward
     data = _data_report(inputs, frozen)
     trials = [_strongest_trial(rivals[-1], inputs, frozen, time.perf_counter() - clock)]
-    num_layers, has_linear_layers = frozen.num_layers, frozen.has_linear_layers
     judging = JUDGING_FORWARDS * seconds_per_forward * len(splits.test) + seconds_to_load
     search = Search(
         config,
@@ -126,7 +126,8 @@ def _tune(inputs: Inputs) -> TuneResult:
         inputs.budget_seconds - (time.perf_counter() - inputs.begin) - judging,
         deciding_metric(config, splits)[0],
     )
-    recipes = usable(candidates(num_layers, has_linear_layers), config, search.given)
+    factor = registry.number("task", config.task.type, "RATE_FACTOR", 1.0)
+    recipes = usable(candidates(frozen.num_layers, frozen.has_linear_layers, factor), config, search.given)
     said = time.perf_counter() - inputs.begin + forecast(search, recipes, seconds_to_load) + judging
     context.announce(f"forecast: {said:.0f} s from start to verdict")
     choice = choose_and_train(search, recipes)

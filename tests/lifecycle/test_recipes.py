@@ -63,3 +63,12 @@ def test_l2_sp_leaves_what_trains_pretrained_weights_and_r_drop_doubles_the_cost
     assert {str(recipe.method["type"]) for recipe in found} == {"full", "frozen_layers"}
     for recipe in found:
         assert recipe.forwards_per_row == 2 * plain[recipe.name].forwards_per_row
+
+
+def test_a_task_may_ask_for_smaller_steps() -> None:
+    factor = registry.number("task", "embeddings", "RATE_FACTOR", 1.0)
+    assert factor < 1.0 == registry.number("task", "regression", "RATE_FACTOR", 1.0)
+    for smaller, usual in zip(candidates(6, rate_factor=factor), candidates(6), strict=True):
+        assert smaller.training.get("learning_rate") == usual.training.get("learning_rate", 0.0) * factor or (
+            smaller.name == "lora" and "learning_rate" not in smaller.training
+        )
