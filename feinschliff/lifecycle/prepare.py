@@ -194,6 +194,9 @@ def prepare(
     )
     if train.num_cut or validation.num_cut:
         say(f"{train.num_cut} training and {validation.num_cut} validation rows are longer and were cut")
+    for name, rows in (("training", train), ("validation", validation)):
+        if rows.num_targets_cut:
+            say(f"{rows.num_targets_cut} {name} targets are longer than --task.max-target-tokens and were cut")
     torch.manual_seed(seeds.derive(config.seed, "method"))
     method.adapt(network)
     _refuse_nothing_trained(config, network)
@@ -293,7 +296,10 @@ def _optimizer(
         rate = float(method.default_learning_rate)
         say(f"learning rate {rate:g}: default of method {config.method.type}")
     named = dict(zip(masters.names, masters.masters, strict=True))
-    return GroupedAdamW(named, method.parameter_groups(network, config.training), rate, config.training)
+    training = config.training
+    if registry.says("task", config.task.type, "WRITES_TEXTS"):  # no head is new
+        training = training.model_copy(update={"head_learning_rate_multiplier": 1.0})
+    return GroupedAdamW(named, method.parameter_groups(network, training), rate, training)
 
 
 def _caches(
