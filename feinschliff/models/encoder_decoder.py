@@ -182,8 +182,9 @@ def _stack(model: Any, part: nn.Module) -> tuple[str, int, str]:
 
 def _hold_constants(model: Any) -> None:
     """Make tables that are computed and never trained (Marian's positions) buffers, in the precision of the rest."""
-    for module in [module for module in model.modules() if isinstance(module, nn.Embedding)]:
-        if not module.weight.requires_grad:
+    unsaved = {name.removesuffix(".weight") for name in getattr(model, "_keys_to_ignore_on_save", None) or ()}
+    for name, module in list(model.named_modules()):
+        if name in unsaved and isinstance(module, nn.Embedding):
             table = module.weight.detach()
             del module.weight
             module.register_buffer("weight", table, persistent=False)
