@@ -2,7 +2,7 @@
 
 The words are those of the CMU Pronouncing Dictionary (BSD licence), from a wheel in a Python package index: 12,000 of
 them, drawn by chance, with their first pronunciation. No index carries a pretrained encoder-decoder, so the model is
-made here: a T5 of 1.1 million random weights, a token a letter or sound. It shows how the task works offline; whoever
+made here: a T5 of 0.9 million random weights, a token a letter or sound. It shows how the task works offline; whoever
 has a task in a real language starts from a pretrained model of the Hub (see README.md).
 
     python examples/sequence_to_sequence/spelling_to_sound.py

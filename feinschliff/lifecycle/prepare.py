@@ -192,11 +192,7 @@ def prepare(
     train, validation = (
         encoded(task, rows, limit, method.num_virtual_tokens) for rows in (splits.train, splits.validation)
     )
-    if train.num_cut or validation.num_cut:
-        say(f"{train.num_cut} training and {validation.num_cut} validation rows are longer and were cut")
-    for name, rows in (("training", train), ("validation", validation)):
-        if rows.num_targets_cut:
-            say(f"{rows.num_targets_cut} {name} targets are longer than --task.max-target-tokens and were cut")
+    _say_cut(train, validation, say)
     torch.manual_seed(seeds.derive(config.seed, "method"))
     method.adapt(network)
     _refuse_nothing_trained(config, network)
@@ -227,6 +223,14 @@ def prepare(
     return Prepared(
         config, task, method, network, learner, validation, validation_cache, metric, precision, limit, live, notes
     )
+
+
+def _say_cut(train: EncodedSet, validation: EncodedSet, say: Callable[[str], None]) -> None:
+    if train.num_cut or validation.num_cut:
+        say(f"{train.num_cut} training and {validation.num_cut} validation rows are longer and were cut")
+    for name, rows in (("training", train), ("validation", validation)):
+        if rows.num_targets_cut:
+            say(f"{rows.num_targets_cut} {name} targets are longer than --task.max-target-tokens and were cut")
 
 
 def _share(config: RunConfig, network: Any, masters: MasterWeights) -> str:

@@ -2,17 +2,44 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from feinschliff.config.run import RunConfig
 from feinschliff.errors import ConfigError
-from feinschliff.lifecycle.recognise import with_task
+from feinschliff.lifecycle.recognise import with_rows, with_task
+from feinschliff.results.data import ColumnsFound, Kind
+
+
+def found(kind: Kind) -> ColumnsFound:
+    """Rows of a kind."""
+    return ColumnsFound(text=["text"], target="target", kind=kind)
 
 
 def test_options_that_the_found_task_does_not_offer_are_refused() -> None:
     config = RunConfig.model_validate({"training": {"regularisation": {"mixup": 0.3}}})
     said: list[str] = []
-    assert with_task(config, set(), "single_label", said.append).task.type == "text_classification"
+    assert with_task(config, set(), found("single_label"), said.append).task.type == "text_classification"
     with pytest.raises(ConfigError, match="regression does not offer mixup"):
-        with_task(config, set(), "values", said.append)
-    assert with_task(RunConfig(), set(), "values", said.append).task.type == "regression"
+        with_task(config, set(), found("values"), said.append)
+    assert with_task(RunConfig(), set(), found("values"), said.append).task.type == "regression"
+
+
+def test_a_model_that_writes_says_what_the_rows_are(tiny_bart: Path, tiny_bert: Path) -> None:
+    for folder, rows in ((tiny_bart, "texts"), (tiny_bert, "auto")):
+        config = RunConfig.model_validate({"model": {"source": str(folder)}})
+        assert with_rows(config, {"model.source"}).data.rows == rows
+    assert (
+        with_rows(RunConfig.model_validate({"model": {"source": "hf:nobody/nothing"}}), {"model.source"}).data.rows
+        == "auto"
+    )
+
+
+def test_texts_to_be_written_need_a_model_that_writes() -> None:
+    said: list[str] = []
+    with pytest.raises(ConfigError, match="no model that writes was named") as caught:
+        with_task(RunConfig(), set(), found("texts"), said.append)
+    assert "t5-small" in str(caught.value)
+    config = with_task(RunConfig(), {"model.source"}, found("texts"), said.append)
+    assert config.task.type == "sequence_to_sequence"
