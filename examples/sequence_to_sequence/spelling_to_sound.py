@@ -1,7 +1,7 @@
 """Write spelling_to_sound.csv, English words and how they sound, and small_t5, a model that knows nothing yet.
 
 The words are those of the CMU Pronouncing Dictionary (BSD licence), from a wheel in a Python package index: 12,000 of
-them, drawn by chance, with their first pronunciation. No index carries a pretrained encoder-decoder, so the model is
+them, drawn by chance, with their first pronunciation. No pretrained encoder-decoder was found there, so the model is
 made here: a T5 of 0.9 million random weights, a token a letter or sound. It shows how the task works offline; whoever
 has a task in a real language starts from a pretrained model of the Hub (see README.md).
 
