@@ -134,6 +134,14 @@ def tokens_are_there_for_methods_that_need_them(config: RunConfig) -> list[Fault
     ]
 
 
+def images_have_no_tokens(config: RunConfig) -> list[Fault]:
+    """New tokens are words."""
+    task, where = config.task.type, "model.new_tokens"
+    if not (config.model.new_tokens and registry.says("task", task, "READS_IMAGES")):
+        return []
+    return [Fault(f"task {task} does not offer {where}", where, "its rows are no words", "leave it out")]
+
+
 def encoders_stand_alone_for_methods_that_know_no_decoder(config: RunConfig) -> list[Fault]:
     """What is put before the tokens of encoders has no one place where a decoder reads along."""
     task, method = config.task.type, config.method.type
@@ -220,6 +228,7 @@ RULES: tuple[Rule, ...] = (
     validation_may_choose,
     tokens_are_there_for_methods_that_need_them,
     encoders_stand_alone_for_methods_that_know_no_decoder,
+    images_have_no_tokens,
 )
 
 

@@ -21,12 +21,14 @@ from torch import Tensor, nn
 
 from feinschliff.errors import ModelError
 from feinschliff.models.load import load_tokenizer, quiet_transformers
+from feinschliff.models.new_tokens import add_tokens
 
 BLOCKS = ("block", "layers")
 """What stacks call the list of their layers."""
 DROPOUTS = ("dropout_rate", "dropout", "attention_dropout", "activation_dropout", "classifier_dropout")
 LAYER_DROPS = ("encoder_layerdrop", "decoder_layerdrop")
 POSITIONS = ("max_position_embeddings", "n_positions")
+VOCABULARIES = ("vocab_size", "decoder_vocab_size")
 KEPT_OF_GENERATION = (
     "bos_token_id",
     "eos_token_id",
@@ -214,8 +216,8 @@ def is_encoder_decoder(folder: Path) -> bool:
         return False
 
 
-def load_encoder_decoder(folder: Path, dropout: float) -> LoadedEncoderDecoder:
-    """Load model and tokenizer.
+def load_encoder_decoder(folder: Path, dropout: float, new_tokens: Sequence[str] = ()) -> LoadedEncoderDecoder:
+    """Load model and tokenizer; ``new_tokens`` become tokens of their own (see ``models.new_tokens``).
 
     Raises:
         ModelError: it is no encoder-decoder, or transformers cannot load the folder.
@@ -260,10 +262,14 @@ def load_encoder_decoder(folder: Path, dropout: float) -> LoadedEncoderDecoder:
             why="the model would never learn where to stop",
             remedy=f"choose another model, such as {EXAMPLES}",
         )
+    said = add_tokens(model, tokenizer, new_tokens)
+    for name in VOCABULARIES:
+        if hasattr(config, name):
+            setattr(config, name, getattr(model.config, name))
     positions = min((getattr(config, name, None) or 10**9 for name in POSITIONS), default=10**9)
     limit = min(positions, int(min(tokenizer.model_max_length, 10**9)))
     limit = DEFAULT_LIMIT_TOKENS if limit == 10**9 else limit
-    return LoadedEncoderDecoder(StagedEncoderDecoder(model.eval()), tokenizer, config, limit, [])
+    return LoadedEncoderDecoder(StagedEncoderDecoder(model.eval()), tokenizer, config, limit, said)
 
 
 def settings_of(given: Any, num_beams: int, max_new_tokens: int) -> Any:

@@ -72,7 +72,7 @@ class SequenceToSequence:
         Raises:
             ModelError: it is none, or gives other numbers for a padded batch than row by row.
         """
-        self.loaded = load_encoder_decoder(folder, model.dropout)
+        self.loaded = load_encoder_decoder(folder, model.dropout, model.new_tokens)
         difference = self.loaded.body.check_padding(PROBED_LENGTHS)
         if not difference < PADDING_TOLERANCE:
             raise ModelError(
