@@ -67,7 +67,29 @@ def tiny_vit(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def save_tiny_tokenizer(folder: Path) -> dict[str, int]:
+@pytest.fixture(scope="session")
+def tiny_bart(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An encoder-decoder's folder as the Hub has them: random BART (width 32, 1 layer below 2), tied embeddings."""
+    import torch
+    from transformers import BartConfig, BartForConditionalGeneration
+
+    folder = tmp_path_factory.mktemp("tiny_bart")
+    vocabulary = save_tiny_tokenizer(folder, bos_token="[CLS]", eos_token="[SEP]")
+    shape = {
+        f"{side}_{part}": number
+        for side, layers in (("encoder", 1), ("decoder", 2))
+        for part, number in (("layers", layers), ("attention_heads", 4), ("ffn_dim", 64))
+    }
+    names = {"pad": "[PAD]", "bos": "[CLS]", "eos": "[SEP]", "decoder_start": "[SEP]", "forced_eos": "[SEP]"}
+    ids = {f"{name}_token_id": vocabulary[token] for name, token in names.items()}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        config = BartConfig(vocab_size=len(vocabulary), d_model=32, max_position_embeddings=128, **shape, **ids)
+        BartForConditionalGeneration(config).save_pretrained(folder)
+    return folder
+
+
+def save_tiny_tokenizer(folder: Path, **special: str) -> dict[str, int]:
     """Write a WordPiece tokenizer that can spell every ASCII word into ``folder``; its vocabulary."""
     from transformers import BertTokenizer
 
@@ -76,6 +98,6 @@ def save_tiny_tokenizer(folder: Path) -> dict[str, int]:
     tokens += list(characters) + [f"##{character}" for character in string.ascii_lowercase + string.digits]
     tokens += [word for word in dict.fromkeys(TINY_TEXT.split()) if word not in tokens] + ["##ed", "##ing"]
     vocabulary = {token: index for index, token in enumerate(tokens)}
-    tokenizer = BertTokenizer(vocab=vocabulary, model_max_length=128)
+    tokenizer = BertTokenizer(vocab=vocabulary, model_max_length=128, **special)
     tokenizer.save_pretrained(folder)
     return vocabulary

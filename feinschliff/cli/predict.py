@@ -31,7 +31,7 @@ def predict(
     header: Header = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
-    """The labels of texts, with scores; of a model for embeddings their vectors, or the similarity of two."""
+    """The labels of texts, with scores; vectors, or the similarity of two; or what is written from each of them."""
     asked = _asked(texts or [])
     if bool(asked) == bool(file):
         raise InputError(
@@ -64,9 +64,11 @@ def _show(out: Console, results: list[PredictionResult]) -> None:
 
 
 def _said(result: PredictionResult) -> str:
-    """One line: labels with scores, numbers, pieces of the text, a vector as JSON, or a similarity."""
+    """One line: labels with scores, numbers, pieces of the text, a vector, a similarity, or what was written."""
     if result.vector is not None:
         return "[" + ", ".join(f"{value:.6g}" for value in result.vector) + "]"
+    if result.written is not None:
+        return result.written or "(nothing)"
     if result.similarity is not None:
         return f"similarity {result.similarity:.4f}"
     if result.values:

@@ -24,10 +24,10 @@ class DataConfig(Config):
     of images; empty: found."""
     target: str | None = None
     """Label column, or the column of the number to be predicted (several: `price,weight`); None: found."""
-    rows: Literal["auto", "labels", "values", "spans", "answers", "pairs", "images"] = "auto"
+    rows: Literal["auto", "labels", "values", "spans", "answers", "pairs", "images", "texts"] = "auto"
     """What a row's target is: labels, numbers, spans of the text, or answers to questions that stand in the text; or
-    pairs: texts that belong together, or two with a number of how near they are; or images with labels. auto: found,
-    unless the task says it."""
+    pairs: texts that belong together, or two with a number of how near they are; or images with labels; or texts, to
+    be written from a source. auto: found, unless the task says it."""
     tag_names: tuple[str, ...] = ()
     """What tags that are numbers mean, in their order (`O,B-PER,I-PER`)."""
     group: str | None = None

@@ -21,5 +21,8 @@ class ModelConfig(Config):
     """How token states become one vector. auto: what the model was pretrained with (its sentence-transformers file)."""
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
     """Dropout in the trained layers. 0 is the default: measured equal in accuracy with label smoothing, and faster."""
+    new_tokens: tuple[str, ...] = ()
+    """Words of your field that become tokens of their own, where the tokenizer reads them in pieces. Their embeddings
+    start at the mean of those pieces, and learn where the method trains embeddings (`full`)."""
     head_init: Literal["class_means", "random"] = "class_means"
     """Start of the head: the class means of the frozen features (training starts where a probe stands), or random."""

@@ -88,6 +88,10 @@ def time_split_has_no_own_test(config: RunConfig) -> list[Fault]:
 def adversarial_steps_have_embeddings_to_move(config: RunConfig) -> list[Fault]:
     """They act through the gradient of the token embeddings."""
     epsilon, method = config.training.adversarial_epsilon, config.method.type
+    if epsilon and registry.says("task", config.task.type, "WRITES_TEXTS"):
+        why = "the same table is what words are chosen by: moving it would not be a change of the input alone"
+        where = "training.adversarial_epsilon"
+        return [Fault(f"task {config.task.type} does not offer {where}", where, why, "leave it at 0")]
     if not epsilon or registry.says("method", method, "TRAINS_EMBEDDINGS"):
         return []
     return [
@@ -126,6 +130,29 @@ def tokens_are_there_for_methods_that_need_them(config: RunConfig) -> list[Fault
             where="method.type",
             why="it changes what stands between layers of text encoders; image models have no such places in common",
             remedy="choose full, frozen_layers, gradual_unfreezing, bitfit or lora",
+        )
+    ]
+
+
+def images_have_no_tokens(config: RunConfig) -> list[Fault]:
+    """New tokens are words."""
+    task, where = config.task.type, "model.new_tokens"
+    if not (config.model.new_tokens and registry.says("task", task, "READS_IMAGES")):
+        return []
+    return [Fault(f"task {task} does not offer {where}", where, "its rows are no words", "leave it out")]
+
+
+def encoders_stand_alone_for_methods_that_know_no_decoder(config: RunConfig) -> list[Fault]:
+    """What is put before the tokens of encoders has no one place where a decoder reads along."""
+    task, method = config.task.type, config.method.type
+    if not (registry.says("task", task, "WRITES_TEXTS") and registry.says("method", method, "NEEDS_ENCODER_ALONE")):
+        return []
+    return [
+        Fault(
+            f"method {method} does not go with task {task}",
+            where="method.type",
+            why="it adds places before the tokens of an encoder; it says nothing of a decoder and its two attentions",
+            remedy="choose full, frozen_layers, gradual_unfreezing, bitfit, lora, ia3 or bottleneck_adapter",
         )
     ]
 
@@ -200,6 +227,8 @@ RULES: tuple[Rule, ...] = (
     classes_are_those_of_rows,
     validation_may_choose,
     tokens_are_there_for_methods_that_need_them,
+    encoders_stand_alone_for_methods_that_know_no_decoder,
+    images_have_no_tokens,
 )
 
 

@@ -50,6 +50,8 @@ class Example:
     """Labelled pieces of the text, in order and apart from each other; ``labels`` are those that occur."""
     answers: tuple[Answer, ...] | None = None
     """Of a question (the first text), in the second text; empty: it has none. None: not a question, or not known."""
+    references: tuple[str, ...] = ()
+    """Texts of which any would be right to write; the first is trained on."""
     image: ImageRef | None = None
     """The image that stands in the text's place; ``texts`` is then its path as people know it."""
 
@@ -60,7 +62,7 @@ class Example:
 
     def without_target(self) -> Example:
         """The row as one to be answered."""
-        return replace(self, labels=(), values=(), spans=(), answers=None)
+        return replace(self, labels=(), values=(), spans=(), answers=None, references=())
 
 
 @dataclass(slots=True)
@@ -81,6 +83,8 @@ def answer_of(example: Example) -> tuple[str, ...]:
     """What was to be answered, as one key: labels in any order (of spans: those that occur), numbers, or texts."""
     if example.answers is not None:
         return tuple(sorted({example.texts[1][answer.start : answer.end] for answer in example.answers}))
+    if example.references:
+        return example.references
     return tuple(sorted(example.labels)) or tuple(f"{value:.12g}" for value in example.values)
 
 

@@ -19,7 +19,7 @@ from feinschliff.data.sources import sha256_of_sources
 from feinschliff.data.value_quality import value_drafts
 from feinschliff.results.data import DataReport, LengthSummary
 
-UNLABELLED = ("values", "answers", "pairs")
+UNLABELLED = ("values", "answers", "pairs", "texts")
 """Kinds of rows without labels to count."""
 _LIMITS_TOKENS = (32, 64, 128, 256, 512, 1024, 2048)
 
@@ -53,7 +53,7 @@ def check(config: DataConfig, hooks: ModelHooks | None = None, seed: int = 0) ->
         *_large_cells(scanned),
         *_exact_duplicates(scanned),
         *(() if scanned.columns.kind == "answers" else _near_duplicates(scanned, found)),
-        *_conflicts(scanned, found),
+        *(() if scanned.columns.kind == "texts" else _conflicts(scanned, found)),
         *_overlaps(scanned, found),
         *_target_drafts(scanned, bool(config.test)),
     ]
@@ -82,7 +82,7 @@ def _target_drafts(scanned: Scan, has_test: bool) -> Iterator[Draft]:
     """What is wrong with labels, numbers or answers as such. Questions of one text are alike by nature."""
     if scanned.columns.kind == "answers":
         return answer_drafts(scanned)
-    if scanned.columns.kind == "pairs":
+    if scanned.columns.kind in ("pairs", "texts"):
         return iter(())
     return value_drafts(scanned) if scanned.columns.values else label_drafts(scanned, has_test)
 

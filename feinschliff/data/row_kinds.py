@@ -1,5 +1,5 @@
-"""What a table's rows are (texts or images with labels, numbers, spans, answers; texts that belong together), and
-their reader.
+"""What a table's rows are (texts or images with labels, numbers, spans, answers; texts that belong together; texts to
+be written), and their reader.
 
 Knows no file format.
 """
@@ -28,6 +28,7 @@ from feinschliff.data.sources import open_tables, read_tables
 from feinschliff.data.span_columns import SpanColumns, looks_like_spans
 from feinschliff.data.span_rows import SpanReader, with_scheme
 from feinschliff.data.tables import Row, Table
+from feinschliff.data.text_rows import TextExampleReader, find_texts, nothing_found
 from feinschliff.errors import DataError, Fault
 from feinschliff.results.data import ColumnsFound, DroppedRow, TagsFound
 
@@ -90,6 +91,11 @@ def columns_of(
     pairs = find_pairs(columns, sample, config) if config.rows in ("auto", "pairs") else None
     if pairs is not None:
         return pairs
+    texts = find_texts(columns, sample, config) if config.rows in ("auto", "texts") else None
+    if texts is not None:
+        return texts
+    if config.rows == "texts":
+        raise nothing_found(columns, tables[0].name)
     return (
         _labelled_pairs(tables, sample, config)
         if config.rows == "pairs"
@@ -162,6 +168,8 @@ def reader_of(columns: ColumnsFound, needs_labels: bool = True) -> RowReader:
     """The reader for rows of this kind."""
     if columns.kind == "answers":
         return AnswerReader(columns, needs_labels)
+    if columns.kind == "texts":
+        return TextExampleReader(columns, needs_labels)
     if columns.kind == "pairs":
         return PairExampleReader(columns, needs_labels)
     if columns.image is not None:

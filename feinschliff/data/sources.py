@@ -26,6 +26,7 @@ from feinschliff.data.json_files import open_json, open_json_lines
 from feinschliff.data.squad_files import flat, is_nested
 from feinschliff.data.tables import Row, Table
 from feinschliff.data.text_folders import open_folder, open_plain_text
+from feinschliff.data.translations import laid_flat
 from feinschliff.errors import DataError, Fault
 from feinschliff.store.wheels import fetch_from_wheel
 
@@ -105,7 +106,7 @@ def open_table(source: Source, config: DataConfig) -> Table:
         DataError: unknown format, empty, not what its name says, header with a name twice, damaged archive.
     """
     if source.path is None:
-        return _limited(open_hub_dataset(source.name, config), config)
+        return _limited(laid_flat(open_hub_dataset(source.name, config)), config)
     with _reading(source.name):
         if source.path.is_dir() and holds_images(source.path):
             return _limited(open_image_folder(source.path, source.name), config)
@@ -119,7 +120,7 @@ def open_table(source: Source, config: DataConfig) -> Table:
         if inner_suffix(source.path) in _MAY_BE_CONLL and looks_like_conll(source.path, config):
             reader = open_conll
         table = reader(source.path, source.name, config)
-        return _limited(flat(table) if is_nested(table) else table, config)
+        return _limited(flat(table) if is_nested(table) else laid_flat(table), config)
 
 
 def _limited(table: Table, config: DataConfig) -> Table:

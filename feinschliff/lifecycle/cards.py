@@ -29,8 +29,10 @@ PIPELINE_TAGS: dict[Kind, str] = {
     "spans": "token-classification",
     "answers": "question-answering",
     "pairs": "sentence-similarity",
+    "texts": "translation",
 }
 IMAGES_TAG = "image-classification"
+SUMMARIES_TAG = "summarization"
 LIBRARIES = ("torch", "transformers", "tokenizers", "peft", "scikit-learn", "numpy")
 
 
@@ -45,7 +47,9 @@ def _kind(config: RunConfig, rows: Kind) -> Kind:
     return "pairs" if registry.says("task", config.task.type, "EMBEDS_TEXTS") else rows
 
 
-def _tag(config: RunConfig, columns: ColumnsFound) -> str:
+def _tag(config: RunConfig, columns: ColumnsFound, metric: str) -> str:
+    if columns.kind == "texts" and metric.startswith("rouge"):
+        return SUMMARIES_TAG
     return IMAGES_TAG if columns.image else PIPELINE_TAGS[_kind(config, columns.kind)]
 
 
@@ -76,7 +80,7 @@ def write_training_card(result: TrainingResult, config: RunConfig, model: Resolv
             "dropped": len(splits.dropped),
         },
         kind=_kind(config, splits.columns.kind),
-        pipeline_tag=_tag(config, splits.columns),
+        pipeline_tag=_tag(config, splits.columns, result.metric),
         factory=factory_of(model.folder),
         targets=splits.columns.values,
         sentence_pairs=len(splits.columns.text) == 2,
@@ -123,7 +127,7 @@ def write_model_card(result: TuneResult, config: RunConfig, model: ResolvedModel
         rows={"train": rows.train, "validation": rows.validation, "test": rows.test, "dropped": rows.dropped},
         max_length_tokens=details.data.lengths.limit if details.data.lengths else None,
         kind=_kind(config, details.columns.kind),
-        pipeline_tag=_tag(config, details.columns),
+        pipeline_tag=_tag(config, details.columns, result.metric),
         factory=factory_of(model.folder),
         targets=details.columns.values,
         sentence_pairs=len(details.columns.text) == 2,

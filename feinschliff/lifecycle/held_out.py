@@ -31,6 +31,7 @@ def write(directory: RunDirectory, splits: Splits) -> None:
                 "image": example.image and example.image.path,
                 "spans": [[span.start, span.end, span.label] for span in example.spans],
                 "answers": None if example.answers is None else [[one.start, one.end] for one in example.answers],
+                "references": example.references,
                 "file": example.place.file,
                 "line": example.place.line,
             },
@@ -69,5 +70,5 @@ def read(directory: RunDirectory) -> list[Example]:
         answers = None if row["answers"] is None else tuple(Answer(*one) for one in row["answers"])
         image = ImageRef(row["image"]) if row.get("image") else None
         read = Example(tuple(row["texts"]), tuple(row["labels"]), place, values=tuple(row["values"]), spans=spans)
-        examples.append(replace(read, answers=answers, image=image))
+        examples.append(replace(read, answers=answers, image=image, references=tuple(row.get("references", ()))))
     return examples

@@ -192,8 +192,7 @@ def prepare(
     train, validation = (
         encoded(task, rows, limit, method.num_virtual_tokens) for rows in (splits.train, splits.validation)
     )
-    if train.num_cut or validation.num_cut:
-        say(f"{train.num_cut} training and {validation.num_cut} validation rows are longer and were cut")
+    _say_cut(train, validation, say)
     torch.manual_seed(seeds.derive(config.seed, "method"))
     method.adapt(network)
     _refuse_nothing_trained(config, network)
@@ -224,6 +223,14 @@ def prepare(
     return Prepared(
         config, task, method, network, learner, validation, validation_cache, metric, precision, limit, live, notes
     )
+
+
+def _say_cut(train: EncodedSet, validation: EncodedSet, say: Callable[[str], None]) -> None:
+    if train.num_cut or validation.num_cut:
+        say(f"{train.num_cut} training and {validation.num_cut} validation rows are longer and were cut")
+    for name, rows in (("training", train), ("validation", validation)):
+        if rows.num_targets_cut:
+            say(f"{rows.num_targets_cut} {name} targets are longer than --task.max-target-tokens and were cut")
 
 
 def _share(config: RunConfig, network: Any, masters: MasterWeights) -> str:
@@ -295,7 +302,10 @@ def _optimizer(
         less = "" if factor == 1.0 else f", times {factor:g} for task {config.task.type}"
         say(f"learning rate {rate:g}: default of method {config.method.type}{less}")
     named = dict(zip(masters.names, masters.masters, strict=True))
-    return GroupedAdamW(named, method.parameter_groups(network, config.training), rate, config.training)
+    training = config.training
+    if registry.says("task", config.task.type, "WRITES_TEXTS"):  # no head is new
+        training = training.model_copy(update={"head_learning_rate_multiplier": 1.0})
+    return GroupedAdamW(named, method.parameter_groups(network, training), rate, training)
 
 
 def _caches(

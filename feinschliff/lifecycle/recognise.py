@@ -8,6 +8,8 @@ from feinschliff import registry
 from feinschliff.config import rules
 from feinschliff.config.run import RunConfig
 from feinschliff.errors import ConfigError
+from feinschliff.models.encoder_decoder import EXAMPLES, is_encoder_decoder
+from feinschliff.models.sources import cached_folder
 from feinschliff.results.data import ColumnsFound, Kind
 
 ROWS_OF: dict[Kind, str] = {
@@ -17,6 +19,7 @@ ROWS_OF: dict[Kind, str] = {
     "spans": "spans",
     "answers": "answers",
     "pairs": "pairs",
+    "texts": "texts",
 }
 """Kind of target that was found -> the name by which tasks say which rows they read (``ROWS``)."""
 
@@ -27,10 +30,18 @@ def asks_for_task(given: Collection[str]) -> bool:
 
 
 def with_rows(config: RunConfig, given: Collection[str]) -> RunConfig:
-    """The configuration with the kind of rows that the task reads, where a task was asked for."""
-    if not asks_for_task(given) or config.data.rows != "auto":
+    """The configuration with the kind of rows that the task reads, where a task was asked for.
+
+    A model that was named, lies here and has a decoder writes texts: no other task has a use for it.
+    """
+    if config.data.rows != "auto":
         return config
-    rows = registry.load("task", config.task.type).ROWS
+    if asks_for_task(given):
+        rows = registry.load("task", config.task.type).ROWS
+    elif "model.source" in given and _writes_texts(config.model.source):
+        rows = "texts"
+    else:
+        return config
     return config.model_copy(update={"data": config.data.model_copy(update={"rows": rows})})
 
 
@@ -53,10 +64,22 @@ def with_task(
             remedy="name one: --model efficientnet-lite0 (imports Python code from a package), "
             "--model hf:google/vit-base-patch16-224, or a folder",
         )
+    if registry.says("task", config.task.type, "WRITES_TEXTS") and "model.source" not in given:
+        raise ConfigError(
+            "the rows are sources with a text to be written from each, and no model that writes was named",
+            where="model.source",
+            why=f"the model taken where none is named, {config.model.source}, is an encoder: it has no decoder",
+            remedy=f"name an encoder-decoder: --model {EXAMPLES}, or a folder",
+        )
     if bool(columns.image) != reads_images:
         rows = "images" if columns.image else "texts"
         raise ConfigError(f"task {config.task.type} cannot read rows that are {rows}", where="task.type")
     return config
+
+
+def _writes_texts(source: str) -> bool:
+    folder = cached_folder(source)
+    return folder is not None and is_encoder_decoder(folder)
 
 
 def _recognised(config: RunConfig, given: Collection[str], rows: str, say: Callable[[str], None]) -> RunConfig:

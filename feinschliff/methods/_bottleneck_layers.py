@@ -39,12 +39,20 @@ def insert(linear: Any, bottleneck: int, activation: str) -> Bottleneck:
     return adapter
 
 
+def _layer(model: Any, name: str) -> Any:
+    """By its name in the model, or in the base model under a task's head."""
+    try:
+        return model.get_submodule(name)
+    except AttributeError:
+        return model.base_model.get_submodule(name)
+
+
 def attach(model: Any, folder: str | Path) -> Any:
     """Put the adapters saved in ``folder`` into their transformers model, which is returned."""
     config = json.loads((Path(folder) / "adapter_config.json").read_text(encoding="utf-8"))
     weights = load_file(Path(folder) / "adapter.safetensors")
     for name in config["layers"]:
-        layer = model.base_model.get_submodule(name)
+        layer = _layer(model, name)
         adapter = insert(layer, config["bottleneck"], config["activation"])
         prefix = f"{name}.adapter."
         adapter.load_state_dict({k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)})

@@ -70,6 +70,13 @@ def adapted_layers(network: nn.Module, kind: type) -> dict[str, Any]:
     return {name: module for name, module in network.named_modules() if isinstance(module, kind)}
 
 
+def task_of(network: Any) -> str:
+    """PEFT's name for what the plain transformers model is used for."""
+    from feinschliff.models.encoder_decoder import StagedEncoderDecoder
+
+    return "SEQ_2_SEQ_LM" if isinstance(network.body, StagedEncoderDecoder) else "FEATURE_EXTRACTION"
+
+
 @contextmanager
 def switched_off(layers: Iterable[Any]) -> Iterator[None]:
     """The layers compute what they stand around.

@@ -164,7 +164,7 @@ class Ia3(Method):
         config = peft.IA3Config(
             target_modules=list(names),
             feedforward_modules=[name for name, is_input in names.items() if is_input],
-            task_type="FEATURE_EXTRACTION",
+            task_type=_peft_layers.task_of(network),
         )
         _peft_folder.write(folder, config, tensors, base_model)
         return True

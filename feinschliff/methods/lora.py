@@ -206,7 +206,7 @@ class Lora(Method):
                 tensors[f"{key}.{ADAPTER}.weight"] = torch.cat([tensors[f"{key}.{ADAPTER}.weight"], taken], dim)
         shape = replace(self._shape.plain(2), pissa=False) if self._taken else self._shape
         named = shape.as_peft(lambda name: name.removeprefix(_peft_layers.MODEL))
-        config = peft.LoraConfig(**named, lora_dropout=self.config.dropout, task_type="FEATURE_EXTRACTION")
+        config = peft.LoraConfig(**named, lora_dropout=self.config.dropout, task_type=_peft_layers.task_of(network))
         _peft_folder.write(folder, config, tensors, base_model)
         return True
 

@@ -123,6 +123,7 @@ class PrefixTuning(Method):
 
 
 NEEDS_TOKENS = True
+NEEDS_ENCODER_ALONE = True
 CONFIG = PrefixTuningConfig
 create = PrefixTuning
 EXAMPLE = {"type": "prefix_tuning", "num_prefix_tokens": 3}

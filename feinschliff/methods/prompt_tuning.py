@@ -159,6 +159,7 @@ def _put(network: Any, prompt_Pd: Tensor) -> None:
 
 
 NEEDS_TOKENS = True
+NEEDS_ENCODER_ALONE = True
 CONFIG = PromptTuningConfig
 create = PromptTuning
 EXAMPLE = {"type": "prompt_tuning", "num_virtual_tokens": 3}

@@ -83,6 +83,7 @@ _VERBS: Mapping[Kind, str] = {
     "spans": "find",
     "answers": "answer",
     "pairs": "embed",
+    "texts": "write",
 }
 _LIMITS: Mapping[Kind, str] = {
     "single_label": "Every text gets one of the labels above, also a text that fits none.",
@@ -90,6 +91,7 @@ _LIMITS: Mapping[Kind, str] = {
     "values": "Every text gets numbers, also a text that they do not fit.",
     "pairs": "Vectors of other models cannot be compared with these; what is stored must be embedded anew.",
     "spans": "What looks like one of the labels above in other kinds of text may be missed, or made up.",
+    "texts": "What is written reads well also where it is wrong: facts, names and numbers may be made up or left out.",
     "answers": "An answer is a piece of the text, right or wrong; what the text says is not checked.",
 }
 
@@ -217,6 +219,8 @@ def _answer_usage(facts: CardFacts) -> str:
 def _usage(facts: CardFacts) -> str:
     if facts.kind == "answers":
         return _answer_usage(facts)
+    if facts.kind == "texts":
+        return f"## Use\n\n```python\n{_writer(facts)}\n```\n\nOne text for each source."
     if facts.kind == "pairs":
         return f"## Use\n\n```python\n{_embedder(facts)}\n```\n\nVectors have length one: their product is the cosine."
     if facts.reads_images:
@@ -290,6 +294,30 @@ def _embedder(facts: CardFacts) -> str:
         ]
     asked = ", batch_size=1" if facts.loading else ""
     return "\n".join([*lines, f'vectors = embedder.encode(["a text", "another text"]{asked})'])
+
+
+def _writer(facts: CardFacts) -> str:
+    """transformers 5 has no pipeline for it either. How it writes stands in ``generation_config.json``."""
+    lines = [
+        "from transformers import AutoModelForSeq2SeqLM, AutoTokenizer",
+        "",
+        'folder = "path/to/this/folder"',
+        "model = AutoModelForSeq2SeqLM.from_pretrained(folder).eval()",
+    ]
+    if facts.loading:
+        lines += ["# Needed: without what lies in folder/adapter the weights write other texts.", *facts.loading]
+    prefix = str(facts.config.get("task", {}).get("prefix", ""))
+    sources = f"[{prefix!r} + text for text in texts]" if prefix else "texts"
+    return "\n".join(
+        [
+            *lines,
+            "tokenizer = AutoTokenizer.from_pretrained(folder)",
+            'texts = ["a text", "another text"]',
+            f'rows = tokenizer({sources}, padding=True, truncation=True, return_tensors="pt")',
+            'ids = model.generate(input_ids=rows["input_ids"], attention_mask=rows["attention_mask"])',
+            "written = tokenizer.batch_decode(ids, skip_special_tokens=True)",
+        ]
+    )
 
 
 def _answers(facts: CardFacts) -> str:

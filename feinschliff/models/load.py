@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,12 +89,15 @@ def load_tokenizer(folder: Path) -> Any:
     quiet_transformers()
     try:
         return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
+        remedy = "take all tokenizer files from the model that the weights come from"
+        if any(folder.glob("*.spm")) and importlib.util.find_spec("sentencepiece") is None:
+            remedy = 'it needs a package of its own: pip install "feinschliff[translation]"'
         raise ModelError(
             f"the tokenizer in {folder} cannot be loaded",
             where=str(folder),
-            why=str(error),
-            remedy="take all tokenizer files from the model that the weights come from",
+            why=str(error).splitlines()[0] if str(error) else type(error).__name__,
+            remedy=remedy,
         ) from error
 
 

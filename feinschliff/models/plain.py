@@ -64,6 +64,34 @@ def plain_answer_logits(
     return found
 
 
+@torch.inference_mode()
+def plain_target_probabilities(
+    folder: Path,
+    pairs: Sequence[tuple[str, str]],
+    max_target_tokens: int,
+    complete: Complete = lambda model: model,
+) -> Tensor:
+    """What ``AutoModelForSeq2SeqLM`` gives each token of a target after its source and the tokens before it.
+
+    The tokens of all (source, target) end to end; sources are cut as the tokenizer says.
+    """
+    from transformers import AutoModelForSeq2SeqLM
+
+    model, tokenizer = _loaded(AutoModelForSeq2SeqLM, folder, complete)
+    found = []
+    for source, target in pairs:
+        encoded = tokenizer(source, truncation=True, return_tensors="pt")
+        ids = tokenizer(text_target=target)["input_ids"]
+        end = tokenizer.eos_token_id
+        ids = ids if end is None or end in ids[1:] else [*ids, end]
+        ids = ids if len(ids) <= max_target_tokens else [*ids[: max_target_tokens - 1], end or ids[-1]]
+        labels = torch.tensor([ids])
+        given = {name: encoded[name] for name in ("input_ids", "attention_mask")}
+        logits = model(**given, labels=labels).logits.float()
+        found.append(logits.softmax(-1)[0].gather(1, labels[0][:, None])[:, 0])
+    return torch.cat(found)
+
+
 def _loaded(kind: Any, folder: Path, complete: Complete) -> tuple[Any, Any]:
     model = kind.from_pretrained(folder, local_files_only=True, use_safetensors=True)
     return complete(model.eval()), load_tokenizer(folder)

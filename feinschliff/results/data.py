@@ -53,7 +53,7 @@ class LengthSummary(Result):
     """Limit in tokens -> share of rows that it would cut."""
 
 
-Kind = Literal["single_label", "multi_label", "values", "spans", "answers", "pairs"]
+Kind = Literal["single_label", "multi_label", "values", "spans", "answers", "pairs", "texts"]
 Scheme = Literal["IO", "IOB1", "IOB2", "BIOES", "BILOU", "BMES"]
 
 
@@ -75,7 +75,7 @@ class ColumnsFound(Result):
     label_separator: str | None = None
     kind: Kind = "single_label"
     """What a row's target is: one label, several, numbers, labelled spans of the text, or a question's answers; or
-    pairs: texts that belong together, with or without some that do not."""
+    pairs: texts that belong together, with or without some that do not; or texts to be written from others."""
     values: list[str] = Field(default_factory=list)
     """The columns of the numbers to be predicted."""
     image: str | None = None

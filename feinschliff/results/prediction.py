@@ -35,6 +35,8 @@ class PredictionResult(Result):
     """Pieces found in the text, where that is what is predicted."""
     vector: list[float] | None = None
     """The text as a point: its direction counts, its length is one."""
+    written: str | None = None
+    """The text that was written from it, where that is what is predicted."""
     similarity: float | None = None
     """Of a pair's two vectors: their cosine."""
     file: str

@@ -9,6 +9,7 @@ from feinschliff.engine import attention
 from feinschliff.engine.batching import group_by_length
 from feinschliff.errors import ModelError
 from feinschliff.models.load import LoadedEncoder, load_encoder
+from feinschliff.models.new_tokens import add_tokens
 
 PACKING_TOLERANCE = 1e-3
 PROBED_LENGTHS = (3, 5, 9)
@@ -31,4 +32,5 @@ def load_base(model: ModelConfig, folder: Path) -> LoadedEncoder:
             remedy="choose another model",
         )
     encoder.set_dropout(model.dropout)
+    loaded.announcements += add_tokens(encoder.model, loaded.tokenizer, model.new_tokens)
     return loaded

@@ -60,6 +60,8 @@ class EncodedSet:
     """Rows longer than the limit, whose end is not seen."""
     examples: Sequence[Example] = ()
     """The rows themselves, in order."""
+    num_targets_cut: int = 0
+    """Where targets are texts: those longer than their limit, whose end is not learned."""
 
     def behind(self, count: int) -> Self:
         """The set with places for ``count`` virtual tokens in front of each row of tokens."""

@@ -38,7 +38,9 @@ ROWS = {
     "question_answering": ("answers",),
     "embeddings": ("ranked", "similar"),
     "image_classification": ("images",),
+    "sequence_to_sequence": ("texts",),
 }
+MODELS = {"image_classification": "tiny_vit", "sequence_to_sequence": "tiny_bart"}
 """Kinds of rows a task is tried with; a new task needs a line here."""
 SWITCHED_OFF = {"lora", "ia3", "bottleneck_adapter", "prefix_tuning", "prompt_tuning"}
 """Methods whose ``reference`` is the base model."""
@@ -48,7 +50,7 @@ CASES = [(task, method, kind) for task, method in PAIRS for kind in ROWS[task]]
 @pytest.fixture
 def model(request: pytest.FixtureRequest, task: str) -> Path:
     """A tiny model of what the task reads."""
-    folder: Path = request.getfixturevalue("tiny_vit" if task == "image_classification" else "tiny_bert")
+    folder: Path = request.getfixturevalue(MODELS.get(task, "tiny_bert"))
     return folder
 
 
@@ -79,7 +81,10 @@ def test_members_are_found_and_say_an_example() -> None:
 
 def test_pairs_that_make_no_sense_are_refused_with_a_reason() -> None:
     pairs = set(ALL) - set(PAIRS)
-    assert pairs == {("image_classification", name) for name in registry.names("method") if _needs_tokens(name)}
+    assert pairs == {("image_classification", name) for name in registry.names("method") if _needs_tokens(name)} | {
+        ("sequence_to_sequence", "prefix_tuning"),
+        ("sequence_to_sequence", "prompt_tuning"),
+    }
     assert all(fault.why and fault.remedy for pair in pairs for fault in refused(*pair))
 
 

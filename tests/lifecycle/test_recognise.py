@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from feinschliff.config.run import RunConfig
 from feinschliff.errors import ConfigError
-from feinschliff.lifecycle.recognise import with_task
+from feinschliff.lifecycle.recognise import with_rows, with_task
 from feinschliff.results.data import ColumnsFound, Kind
 
 
@@ -31,3 +33,22 @@ def test_images_need_a_model_that_reads_images_and_is_named() -> None:
     assert with_task(named, {"model.source"}, images, said.append).task.type == "image_classification"
     with pytest.raises(ConfigError, match="cannot read rows that are images"):
         with_task(named, {"model.source", "task.type"}, images, said.append)
+
+
+def test_a_model_that_writes_says_what_the_rows_are(tiny_bart: Path, tiny_bert: Path) -> None:
+    for folder, rows in ((tiny_bart, "texts"), (tiny_bert, "auto")):
+        config = RunConfig.model_validate({"model": {"source": str(folder)}})
+        assert with_rows(config, {"model.source"}).data.rows == rows
+    assert (
+        with_rows(RunConfig.model_validate({"model": {"source": "hf:nobody/nothing"}}), {"model.source"}).data.rows
+        == "auto"
+    )
+
+
+def test_texts_to_be_written_need_a_model_that_writes() -> None:
+    said: list[str] = []
+    with pytest.raises(ConfigError, match="no model that writes was named") as caught:
+        with_task(RunConfig(), set(), columns("texts"), said.append)
+    assert "t5-small" in str(caught.value)
+    config = with_task(RunConfig(), {"model.source"}, columns("texts"), said.append)
+    assert config.task.type == "sequence_to_sequence"

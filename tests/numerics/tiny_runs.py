@@ -43,7 +43,7 @@ METHODS: dict[str, dict[str, Any]] = {
 
 
 def examples(num_rows: int, seed: int, kind: str = "single", longest: int = 12) -> list[Example]:
-    """Rows of ``kind`` single, multi (up to two labels), pair, values, spans, answers, ranked, similar or images.
+    """Rows of ``kind`` single, multi (up to two labels), pair, values, spans, answers, ranked, similar, texts, images.
 
     A label's word stands in each text. Values: the number of the label and a tenth of the words. Spans, answers: the
     label's word. Ranked, similar: with the words of the label, or of another.
@@ -106,7 +106,14 @@ def _similar(example: Example) -> Example:
     return replace(example, texts=(example.texts[0], other), labels=(), values=(near + 0.01 * len(example.texts[0]),))
 
 
+def _with_references(example: Example) -> Example:
+    """The label and the text's second half."""
+    words = example.texts[0].split()
+    return replace(example, labels=(), references=(" ".join([example.labels[0], *words[len(words) // 2 :]]),))
+
+
 TARGETS = {
+    "texts": _with_references,
     "images": _with_image,
     "values": _with_values,
     "spans": _with_spans,
@@ -121,6 +128,7 @@ COLUMN_KINDS: dict[str, Kind] = {
     "answers": "answers",
     "ranked": "pairs",
     "similar": "values",
+    "texts": "texts",
 }
 NAMED = ("values", "similar")
 """Kinds with a column of numbers."""
@@ -136,7 +144,7 @@ def made_splits(num_train: int = 48, num_validation: int = 24, kind: str = "sing
         values=["label"] if kind in NAMED else [],
     )
     sets = (examples(num_train, 1, kind, longest), examples(num_validation, 2, kind, longest))
-    return Splits(*sets, [], columns, [] if kind in (*NAMED, "answers", "ranked") else sorted(KINDS))
+    return Splits(*sets, [], columns, [] if kind in (*NAMED, "answers", "ranked", "texts") else sorted(KINDS))
 
 
 def made_config(folder: Path, output_dir: Path, **changes: Any) -> RunConfig:
