@@ -130,6 +130,21 @@ def tokens_are_there_for_methods_that_need_them(config: RunConfig) -> list[Fault
     ]
 
 
+def adapters_have_linear_layers(config: RunConfig) -> list[Fault]:
+    """Keras's Dense layers are not torch's linear layers, on which adapters are put."""
+    named = config.model.source.partition("?")[0].lower()
+    if not (named.endswith(".keras") and registry.says("method", config.method.type, "NEEDS_LINEAR_LAYERS")):
+        return []
+    return [
+        Fault(
+            f"method {config.method.type} does not go with a Keras file",
+            where="method.type",
+            why="its adapters are put on torch's linear layers, and the layers of a Keras file are Keras's own",
+            remedy="choose full, frozen_layers, gradual_unfreezing or bitfit",
+        )
+    ]
+
+
 def two_passes_differ(config: RunConfig) -> list[Fault]:
     """R-Drop compares two draws of dropout; a task has to say how, and mixtures of rows leave nothing to compare."""
     options, task = config.training.regularisation, config.task.type
@@ -200,6 +215,7 @@ RULES: tuple[Rule, ...] = (
     classes_are_those_of_rows,
     validation_may_choose,
     tokens_are_there_for_methods_that_need_them,
+    adapters_have_linear_layers,
 )
 
 

@@ -13,6 +13,7 @@ from feinschliff.lifecycle import added
 from feinschliff.models.card import CardFacts, write_card
 from feinschliff.models.catalogue import entries, hub_id
 from feinschliff.models.factories import factory_of
+from feinschliff.models.keras_files import is_keras
 from feinschliff.models.size import weights_sha256
 from feinschliff.models.sources import ResolvedModel
 from feinschliff.predictor import ModelFacts
@@ -78,6 +79,7 @@ def write_training_card(result: TrainingResult, config: RunConfig, model: Resolv
         kind=_kind(config, splits.columns.kind),
         pipeline_tag=_tag(config, splits.columns),
         factory=factory_of(model.folder),
+        of_keras=is_keras(model.folder),
         targets=splits.columns.values,
         sentence_pairs=len(splits.columns.text) == 2,
         versions=versions(),
@@ -125,6 +127,7 @@ def write_model_card(result: TuneResult, config: RunConfig, model: ResolvedModel
         kind=_kind(config, details.columns.kind),
         pipeline_tag=_tag(config, details.columns),
         factory=factory_of(model.folder),
+        of_keras=is_keras(model.folder),
         targets=details.columns.values,
         sentence_pairs=len(details.columns.text) == 2,
         versions=details.versions,

@@ -277,7 +277,20 @@ def _average(config: RunConfig, masters: MasterWeights) -> AveragedWeights | Non
 
 
 def precision_of(config: RunConfig, network: Any) -> tuple[Precision, str]:
-    """The precision asked for, or the one that is faster for this network here, and why."""
+    """The precision asked for, or the one that is faster for this network here, and why.
+
+    Raises:
+        ConfigError: bf16 was asked for, and the network cannot compute in it.
+    """
+    if isinstance(network, ImageNetwork) and network.body.fp32_only:
+        if config.training.precision == "bf16":
+            raise ConfigError(
+                "Keras models compute in fp32 here",
+                where="training.precision",
+                why="Keras's layers cast everything to their own type",
+                remedy="leave it at auto",
+            )
+        return "fp32", "precision fp32: Keras's layers compute in it"
     if config.training.precision != "auto":
         return config.training.precision, f"precision {config.training.precision}: as asked"
     if isinstance(network, ImageNetwork):

@@ -69,6 +69,8 @@ class CardFacts:
     """Questions: by how much no answer must beat the best one; None: there always is one."""
     factory: str = ""
     """The Python function that makes the network, where transformers has no class for it."""
+    of_keras: bool = False
+    """Whether the folder holds a Keras file."""
 
     @property
     def reads_images(self) -> bool:
@@ -117,6 +119,7 @@ def render_card(facts: CardFacts) -> str:
 def front_matter(facts: CardFacts) -> dict[str, Any]:
     """The metadata that the Hugging Face Hub reads from a card."""
     library = "sentence-transformers" if facts.kind == "pairs" else "pytorch" if facts.factory else "transformers"
+    library = "keras" if facts.of_keras else library
     matter: dict[str, Any] = {"library_name": library, "pipeline_tag": facts.pipeline_tag}
     if facts.base_license:
         identifier = hub_identifier(facts.base_license)
@@ -236,6 +239,17 @@ def _usage(facts: CardFacts) -> str:
 
 
 def _image_usage(facts: CardFacts) -> str:
+    if facts.of_keras:
+        return (
+            "# Keras 3, on any of its backends (KERAS_BACKEND=torch needs no TensorFlow).\n"
+            "import sys\n\nfrom PIL import Image\n\n"
+            'folder = "path/to/this/folder"\n'
+            "sys.path.insert(0, folder)\n"
+            "from load_model import labels, load, preprocess\n\n"
+            "model = load(folder)\n"
+            'scores = model.predict(preprocess(Image.open("picture.jpg"), folder)[None])[0]\n'
+            "dict(zip(labels(folder), scores))"
+        )
     if not facts.factory:
         return (
             "from transformers import pipeline\n\n"

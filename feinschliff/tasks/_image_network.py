@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from feinschliff.engine.contracts import PrefixStage
 from feinschliff.engine.images import ImageBatch
 from feinschliff.models.heads import TokenHead
+from feinschliff.models.keras_graph import KerasBody
 from feinschliff.models.stages import StagedModule
 from feinschliff.models.vision import Form
 
@@ -23,11 +24,13 @@ class ImageNetwork(nn.Module):
     pooling = None
     """How rows become vectors is part of the model."""
 
-    def __init__(self, body: StagedModule, head: TokenHead, form: Form, augment: Augment | None = None) -> None:
+    def __init__(
+        self, body: StagedModule | KerasBody, head: TokenHead, form: Form, augment: Augment | None = None
+    ) -> None:
         super().__init__()
         self.body = body
         self.head = head
-        self.shape = (3, form.height, form.width)
+        self.shape = (len(form.mean), form.height, form.width)
         self._mean, self._std = (torch.tensor(values)[:, None, None] for values in (form.mean, form.std))
         self._augment = augment
 
@@ -85,7 +88,7 @@ class ImageNetwork(nn.Module):
         return states
 
     def _images(self, batch: ImageBatch) -> Tensor:
-        """[B, 3, h, w], normalised, in the precision of the body."""
+        """[B, c, h, w], normalised, in the precision of the body."""
         images = batch.pixels().float() / 255.0
         if self.training and self._augment is not None:
             images = self._augment(images)
