@@ -40,7 +40,7 @@ def labels(folder: str | Path) -> list[str]:
 def pixels(image: Image.Image, height: int, width: int, channels: int) -> Any:
     """uint8 [channels, height, width], stretched to fit as Keras's own reader of folders does."""
     scaled = image.convert("RGB" if channels == 3 else "L").resize((width, height), Image.Resampling.BILINEAR)
-    values = np.asarray(scaled, dtype=np.uint8).reshape(height, width, channels)
+    values = np.array(scaled, dtype=np.uint8).reshape(height, width, channels)
     return np.ascontiguousarray(values.transpose(2, 0, 1))
 
 

@@ -218,6 +218,7 @@ class KerasBody(nn.Module):
         self.layers = nn.ModuleDict()
         for node, depth in zip(graph.nodes, depths, strict=True):
             self._hold(node.operation, depth)
+            _picking_first(graph.keras, node.operation)
 
     def _hold(self, operation: Any, depth: int) -> None:
         name = operation.name.replace(".", "_")
@@ -271,6 +272,24 @@ class KerasBody(nn.Module):
             return inputs
         arranged = inputs.permute(0, 2, 3, 1)
         return arranged if len(shape) == 3 else arranged.squeeze(-1)
+
+
+def _picking_first(keras: Any, operation: Any) -> None:
+    """Let a convolution of single places that leaves out places leave them out before it computes: the same numbers.
+
+    oneDNN's gradient of such a convolution writes past its memory where there are fewer than 16 channels (torch 2.13,
+    AVX-512, 60 x 60 places of 8 channels), and the process dies.
+    """
+    if type(operation).__name__ != "Conv2D" or set(operation.kernel_size) != {1} or set(operation.strides) == {1}:
+        return
+    last = operation.data_format == "channels_last"
+    down, right = operation.strides
+
+    def picked(inputs: Any, kernel: Any) -> Any:
+        some = inputs[:, ::down, ::right] if last else inputs[:, :, ::down, ::right]
+        return keras.ops.conv(some, kernel, data_format=operation.data_format)
+
+    operation.convolution_op = picked
 
 
 def channels_first(shape: tuple[int | None, ...]) -> bool:
