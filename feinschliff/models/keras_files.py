@@ -287,11 +287,12 @@ def _unloadable(keras: Any, folder: Path, error: BaseException) -> ModelError:
     source = read(folder).source
     with zipfile.ZipFile(folder / FILE) as content:
         objects = list(_objects(json.loads(content.read("config.json"))))
-    own = {one["class_name"]: one for one in objects if not str(one.get("module") or "-").startswith("keras")}
+    known = ("keras", "builtins")
+    own = {one["class_name"]: one for one in objects if not str(one.get("module") or "-").startswith(known)}
     unknown = sorted(
         name
         for name, one in own.items()
-        if one.get("module") != "builtins" and not keras.saving.get_registered_object(one.get("registered_name"))
+        if not name.startswith("__") and not keras.saving.get_registered_object(one.get("registered_name"))
     )
     first = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
     if unknown:
@@ -310,9 +311,7 @@ def _unloadable(keras: Any, folder: Path, error: BaseException) -> ModelError:
     )
 
 
-def save(
-    facts: KerasFacts, model: Any, label_names: Sequence[str], changes: Mapping[str, Any], folder: Path
-) -> None:
+def save(facts: KerasFacts, model: Any, label_names: Sequence[str], changes: Mapping[str, Any], folder: Path) -> None:
     """Write a whole model, its facts and the code that asks it.
 
     Raises:

