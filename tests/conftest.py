@@ -67,6 +67,19 @@ def tiny_vit(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def tiny_keras(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder with a Keras file in it: two Dense layers below the classifier, on rows of four numbers."""
+    from feinschliff.models import keras_files
+    from tests.models.tiny_keras import saved, table_net
+
+    folder = tmp_path_factory.mktemp("tiny_keras")
+    keras_files.library()
+    file = saved(table_net(), folder / "model.keras")
+    (folder / "keras.json").write_text(f'{{"source": "{file.name}"}}', encoding="utf-8")
+    return folder
+
+
 def save_tiny_tokenizer(folder: Path) -> dict[str, int]:
     """Write a WordPiece tokenizer that can spell every ASCII word into ``folder``; its vocabulary."""
     from transformers import BertTokenizer

@@ -33,7 +33,9 @@ def splits_leave_training_rows(config: RunConfig) -> list[Fault]:
 def text_is_one_or_two_columns(config: RunConfig) -> list[Fault]:
     """One text, or a pair of sentences; more where each has a vector of its own."""
     text = config.data.text
-    if len(set(text)) == len(text) and registry.says("task", config.task.type, "EMBEDS_TEXTS"):
+    several = ("EMBEDS_TEXTS", "READS_NUMBERS")
+    many = _names_keras_file(config) or any(registry.says("task", config.task.type, fact) for fact in several)
+    if len(set(text)) == len(text) and many:
         return []
     if len(text) <= 2 and len(set(text)) == len(text):
         return []
@@ -118,22 +120,28 @@ def pretrained_weights_to_pull_back_are_trained(config: RunConfig) -> list[Fault
 def tokens_are_there_for_methods_that_need_them(config: RunConfig) -> list[Fault]:
     """Some methods put something before tokens, or between the parts of text encoders."""
     task, method = config.task.type, config.method.type
-    if not (registry.says("task", task, "READS_IMAGES") and registry.says("method", method, "NEEDS_TOKENS")):
+    reads_texts = not any(registry.says("task", task, fact) for fact in ("READS_IMAGES", "READS_NUMBERS"))
+    if reads_texts or not registry.says("method", method, "NEEDS_TOKENS"):
         return []
     return [
         Fault(
             f"method {method} does not go with task {task}",
             where="method.type",
-            why="it changes what stands between layers of text encoders; image models have no such places in common",
-            remedy="choose full, frozen_layers, gradual_unfreezing, bitfit or lora",
+            why="it changes what stands between layers of text encoders; models of images or numbers have no such "
+            "places in common",
+            remedy="choose full, frozen_layers, gradual_unfreezing or bitfit (models of transformers: or lora)",
         )
     ]
 
 
+def _names_keras_file(config: RunConfig) -> bool:
+    return config.model.source.partition("?")[0].lower().endswith(".keras")
+
+
 def adapters_have_linear_layers(config: RunConfig) -> list[Fault]:
     """Keras's Dense layers are not torch's linear layers, on which adapters are put."""
-    named = config.model.source.partition("?")[0].lower()
-    if not (named.endswith(".keras") and registry.says("method", config.method.type, "NEEDS_LINEAR_LAYERS")):
+    of_keras = _names_keras_file(config) or registry.says("task", config.task.type, "READS_NUMBERS")
+    if not (of_keras and registry.says("method", config.method.type, "NEEDS_LINEAR_LAYERS")):
         return []
     return [
         Fault(

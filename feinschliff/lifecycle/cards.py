@@ -32,6 +32,7 @@ PIPELINE_TAGS: dict[Kind, str] = {
     "pairs": "sentence-similarity",
 }
 IMAGES_TAG = "image-classification"
+NUMBERS_TAG = "tabular-classification"
 LIBRARIES = ("torch", "transformers", "tokenizers", "peft", "scikit-learn", "numpy")
 
 
@@ -47,7 +48,9 @@ def _kind(config: RunConfig, rows: Kind) -> Kind:
 
 
 def _tag(config: RunConfig, columns: ColumnsFound) -> str:
-    return IMAGES_TAG if columns.image else PIPELINE_TAGS[_kind(config, columns.kind)]
+    return (
+        IMAGES_TAG if columns.image else NUMBERS_TAG if columns.numbers else PIPELINE_TAGS[_kind(config, columns.kind)]
+    )
 
 
 def write_training_card(result: TrainingResult, config: RunConfig, model: ResolvedModel, splits: Splits) -> None:
@@ -81,6 +84,7 @@ def write_training_card(result: TrainingResult, config: RunConfig, model: Resolv
         factory=factory_of(model.folder),
         of_keras=is_keras(model.folder),
         targets=splits.columns.values,
+        numbers=splits.columns.numbers,
         sentence_pairs=len(splits.columns.text) == 2,
         versions=versions(),
     )
@@ -129,6 +133,7 @@ def write_model_card(result: TuneResult, config: RunConfig, model: ResolvedModel
         factory=factory_of(model.folder),
         of_keras=is_keras(model.folder),
         targets=details.columns.values,
+        numbers=details.columns.numbers,
         sentence_pairs=len(details.columns.text) == 2,
         versions=details.versions,
     )

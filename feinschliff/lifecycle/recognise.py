@@ -8,6 +8,7 @@ from feinschliff import registry
 from feinschliff.config import rules
 from feinschliff.config.run import RunConfig
 from feinschliff.errors import ConfigError
+from feinschliff.models import keras_files
 from feinschliff.results.data import ColumnsFound, Kind
 
 ROWS_OF: dict[Kind, str] = {
@@ -27,10 +28,19 @@ def asks_for_task(given: Collection[str]) -> bool:
 
 
 def with_rows(config: RunConfig, given: Collection[str]) -> RunConfig:
-    """The configuration with the kind of rows that the task reads, where a task was asked for."""
-    if not asks_for_task(given) or config.data.rows != "auto":
+    """The configuration with the kind of rows that the task reads, where a task was asked for.
+
+    A Keras file that reads numbers says it too.
+    """
+    if config.data.rows != "auto":
         return config
+    if not asks_for_task(given):
+        return _with(config, "numbers") if keras_files.reads_numbers(config.model.source) else config
     rows = registry.load("task", config.task.type).ROWS
+    return _with(config, rows)
+
+
+def _with(config: RunConfig, rows: str) -> RunConfig:
     return config.model_copy(update={"data": config.data.model_copy(update={"rows": rows})})
 
 
@@ -40,10 +50,11 @@ def with_task(
     """The configuration with the task that rows of this kind are for, where none was asked for.
 
     Raises:
-        ConfigError: an option was given that the task does not offer; it reads images and no image model was named, or
-            it reads texts and the rows are images.
+        ConfigError: an option was given that the task does not offer; it reads images or numbers and no model of those
+            was named, or it reads something else than the rows are.
     """
-    config = _recognised(config, given, "images" if columns.image else ROWS_OF[columns.kind], say)
+    found = "images" if columns.image else "numbers" if columns.numbers else ROWS_OF[columns.kind]
+    config = _recognised(config, given, found, say)
     reads_images = registry.says("task", config.task.type, "READS_IMAGES")
     if reads_images and "model.source" not in given:
         raise ConfigError(
@@ -53,8 +64,16 @@ def with_task(
             remedy="name one: --model efficientnet-lite0 (imports Python code from a package), "
             "--model hf:google/vit-base-patch16-224, or a folder",
         )
-    if bool(columns.image) != reads_images:
-        rows = "images" if columns.image else "texts"
+    reads_numbers = registry.says("task", config.task.type, "READS_NUMBERS")
+    if reads_numbers and "model.source" not in given:
+        raise ConfigError(
+            "the rows are numbers, and no model that reads numbers was named",
+            where="model.source",
+            why=f"the model taken where none is named, {config.model.source}, reads texts",
+            remedy="name a Keras file with a vector as its input: --model path/model.keras",
+        )
+    if (bool(columns.image), bool(columns.numbers)) != (reads_images, reads_numbers):
+        rows = {"images": "images", "numbers": "numbers"}.get(found, "texts")
         raise ConfigError(f"task {config.task.type} cannot read rows that are {rows}", where="task.type")
     return config
 

@@ -58,6 +58,8 @@ class CardFacts:
     """What a row's target is."""
     targets: Sequence[str] = ()
     """Names of the numbers that are predicted."""
+    numbers: Sequence[str] = ()
+    """Names of the numbers that are read, in their order."""
     sentence_pairs: bool = False
     loading: Sequence[str] = ()
     """Lines of Python that make the plain ``model`` of ``folder`` the trained one, where its weights alone are not."""
@@ -222,6 +224,8 @@ def _usage(facts: CardFacts) -> str:
         return _answer_usage(facts)
     if facts.kind == "pairs":
         return f"## Use\n\n```python\n{_embedder(facts)}\n```\n\nVectors have length one: their product is the cosine."
+    if facts.numbers:
+        return f"## Use\n\n```python\n{_number_usage(facts)}\n```\n\n{_answers(facts)}"
     if facts.reads_images:
         return f"## Use\n\n```python\n{_image_usage(facts)}\n```\n\n{_answers(facts)}"
     given = '{"text": "first text", "text_pair": "second text"}' if facts.sentence_pairs else '"your text"'
@@ -235,6 +239,19 @@ def _usage(facts: CardFacts) -> str:
     return (
         f"## Use\n\n```python\n{_pipeline(facts)}\n"
         f"{_VERBS[facts.kind]}({', '.join([given, *arguments])})\n```\n\n{_answers(facts)}"
+    )
+
+
+def _number_usage(facts: CardFacts) -> str:
+    return (
+        "# Keras 3, on any of its backends (KERAS_BACKEND=torch needs no TensorFlow).\n"
+        "import sys\n\nimport numpy as np\n\n"
+        'folder = "path/to/this/folder"\n'
+        "sys.path.insert(0, folder)\n"
+        "from load_model import labels, load\n\n"
+        "model = load(folder)\n"
+        f"rows = np.zeros((1, {len(facts.numbers)}))  # in this order: {', '.join(facts.numbers)}\n"
+        "dict(zip(labels(folder), model.predict(rows)[0]))"
     )
 
 
@@ -345,10 +362,10 @@ def _base(facts: CardFacts) -> str:
 
 
 def _limits(facts: CardFacts) -> str:
-    rows = "images" if facts.reads_images else "texts"
-    kind = _LIMITS[facts.kind].replace("text", "image") if facts.reads_images else _LIMITS[facts.kind]
+    rows = "images" if facts.reads_images else "rows" if facts.numbers else "texts"
+    kind = _LIMITS[facts.kind].replace("text", rows.removesuffix("s"))
     limits = [f"The figures hold for {rows} like the test rows; on other {rows} measure again.", kind]
-    if facts.max_length_tokens and not facts.reads_images and facts.kind not in ("spans", "answers"):
+    if facts.max_length_tokens and rows == "texts" and facts.kind not in ("spans", "answers"):
         limits.append(f"Texts longer than {facts.max_length_tokens} tokens are cut; the rest is not read.")
     limits.append("Bias of the base model and of the data was not audited.")
     return "## Limits\n\n" + "\n".join(f"- {limit}" for limit in (*limits, *facts.limits))

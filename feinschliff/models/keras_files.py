@@ -216,6 +216,21 @@ def _objects(value: Any) -> Iterator[dict[str, Any]]:
             yield from _objects(inner)
 
 
+def reads_numbers(source: str) -> bool:
+    """Whether a source names a Keras file whose input is a row of numbers, as far as the file says it."""
+    file = path_of(source)
+    if file.suffix.lower() != SUFFIX or file_faults(file):
+        return False
+    with zipfile.ZipFile(file) as content:
+        objects = list(_objects(json.loads(content.read(PARTS[1]))))
+    shapes = [
+        one["config"].get("batch_shape") or one["config"].get("batch_input_shape") or []
+        for one in objects
+        if one["class_name"] == "InputLayer"
+    ]
+    return bool(shapes) and len(shapes[0]) == 2
+
+
 def num_parameters(file: Path) -> int:
     """Numbers in all weights of layers, statistics of norms included; loads none of them.
 

@@ -38,6 +38,7 @@ ROWS = {
     "question_answering": ("answers",),
     "embeddings": ("ranked", "similar"),
     "image_classification": ("images",),
+    "tabular_classification": ("numbers",),
 }
 """Kinds of rows a task is tried with; a new task needs a line here."""
 SWITCHED_OFF = {"lora", "ia3", "bottleneck_adapter", "prefix_tuning", "prompt_tuning"}
@@ -48,7 +49,8 @@ CASES = [(task, method, kind) for task, method in PAIRS for kind in ROWS[task]]
 @pytest.fixture
 def model(request: pytest.FixtureRequest, task: str) -> Path:
     """A tiny model of what the task reads."""
-    folder: Path = request.getfixturevalue("tiny_vit" if task == "image_classification" else "tiny_bert")
+    fixture = {"image_classification": "tiny_vit", "tabular_classification": "tiny_keras"}.get(task, "tiny_bert")
+    folder: Path = request.getfixturevalue(fixture)
     return folder
 
 
@@ -79,12 +81,16 @@ def test_members_are_found_and_say_an_example() -> None:
 
 def test_pairs_that_make_no_sense_are_refused_with_a_reason() -> None:
     pairs = set(ALL) - set(PAIRS)
-    assert pairs == {("image_classification", name) for name in registry.names("method") if _needs_tokens(name)}
+    methods = registry.names("method")
+    assert pairs == {
+        *(("image_classification", name) for name in methods if _says(name, "NEEDS_TOKENS")),
+        *(("tabular_classification", name) for name in methods if _says(name, "NEEDS_TOKENS", "NEEDS_LINEAR_LAYERS")),
+    }
     assert all(fault.why and fault.remedy for pair in pairs for fault in refused(*pair))
 
 
-def _needs_tokens(method: str) -> bool:
-    return registry.says("method", method, "NEEDS_TOKENS")
+def _says(method: str, *facts: str) -> bool:
+    return any(registry.says("method", method, fact) for fact in facts)
 
 
 @pytest.mark.parametrize(("task", "method", "kind"), CASES)
