@@ -64,7 +64,7 @@ def find_number_columns(columns: Sequence[str], sample: Sequence[Row], config: D
 
 
 def _how(config: DataConfig) -> str:
-    return "as asked" if config.text else "all that hold numbers; others: --text COLUMN for each, in their order"
+    return "as asked" if config.text else "all that hold numbers; others: --data.text A,B,C in their order"
 
 
 def _share(cells: Sequence[Cell]) -> float:
@@ -97,7 +97,7 @@ def _refuse_nothing(target: str | None, read: Sequence[str], columns: Sequence[s
     if target is None:
         faults.append(Fault("no label column was found", where, listed, "name it: --target COLUMN"))
     if not read:
-        remedy = "name them, in the order of the model's input: --text COLUMN for each"
+        remedy = "name them, in the order of the model's input: --data.text A,B,C"
         faults.append(Fault("no columns of numbers were found", where, listed, remedy))
     if faults:
         raise DataError(faults)

@@ -40,7 +40,7 @@ def load_table_model(folder: Path, names: Sequence[str]) -> tuple[KerasModel, li
             f"the model reads {shape[0]} numbers, the rows have {len(names)}",
             where=model.facts.source,
             why=f"columns of numbers, in order: {', '.join(names)}",
-            remedy="name the columns that the model was made for, in its order: --text COLUMN for each",
+            remedy="name the columns that the model was made for, in its order: --data.text A,B,C",
         )
     scaling = [op.name for op in model.graph.first_operations() if type(op).__name__ == "Normalization"]
     scaled = f"the model standardises them itself ({scaling[0]})" if scaling else "as the model has no Normalization"
