@@ -112,4 +112,4 @@ def _show_pulled(out: Console, result: PulledModel) -> None:
 
 
 def _millions(number: int) -> str:
-    return f"{number / 1e6:,.1f}M"
+    return f"{number / 1e6:,.1f}M" if number >= 1e6 else f"{number:,}"

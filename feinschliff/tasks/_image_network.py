@@ -25,18 +25,19 @@ class ImageNetwork(RowNetwork):
     ) -> None:
         super().__init__(body, head, (len(form.mean), form.height, form.width))
         self._mean, self._std = (torch.tensor(values)[:, None, None] for values in (form.mean, form.std))
-        self._augment = augment
+        self._augment = () if augment is None else (augment,)  # a module here would be trained as part of the network
 
     @property
     def caches(self) -> bool:
         """Images that are changed anew in each epoch have no outputs worth keeping."""
-        return self._augment is None
+        return not self._augment
 
     def inputs(self, batch: ImageBatch) -> Tensor:
         """[B, c, h, w], normalised, in the precision of the body."""
         images = batch.pixels().float() / 255.0
-        if self.training and self._augment is not None:
-            images = self._augment(images)
+        if self.training:
+            for augment in self._augment:
+                images = augment(images)
         return self.laid_out(((images - self._mean) / self._std).to(self.dtype))
 
     def laid_out(self, states: Tensor) -> Tensor:

@@ -93,3 +93,21 @@ def test_adapters_are_refused_by_a_rule(tmp_path: Path, method: str) -> None:
     (fault,) = (one for one in rules.check(config) if "Keras" in one.what)
     assert fault.why
     assert fault.remedy
+
+
+def test_the_same_run_gives_the_same_bits(model: ResolvedModel, tmp_path: Path) -> None:
+    found = []
+    for number in ("1", "2"):
+        prepared = made(model, tmp_path / number, method={"type": "full"}, model={"dropout": 0.2})
+        list(loop.fit(made_fit(prepared, tmp_path / number)))
+        found.append(weights_of(prepared))
+    assert all(torch.equal(value, found[1][name]) for name, value in found[0].items())
+
+
+@pytest.mark.parametrize("kind", ["light", "strong"])
+def test_grey_images_can_be_changed_by_chance(model: ResolvedModel, tmp_path: Path, kind: str) -> None:
+    task = {"type": "image_classification", "augmentation": kind}
+    config = made_config(model.folder, tmp_path, task=task, epochs=1.0)
+    prepared = prepare(config, made_splits(24, 12, "images"), model, tmp_path)
+    list(loop.fit(made_fit(prepared, tmp_path)))
+    assert all(bool(torch.isfinite(value).all()) for value in weights_of(prepared).values())
