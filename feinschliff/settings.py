@@ -36,6 +36,15 @@ def read() -> Settings:
     )
 
 
+def use_torch_for_keras() -> None:
+    """Keras computes with torch, and keeps its own habits in our cache (``KERAS_BACKEND``, ``KERAS_HOME``).
+
+    To be called before Keras is imported: it reads both then, and writes a file into its home.
+    """
+    os.environ["KERAS_BACKEND"] = "torch"
+    os.environ.setdefault("KERAS_HOME", str(read().cache_dir / "keras-home"))
+
+
 def child_environment(**changes: str) -> dict[str, str]:
     """A copy of the environment for a child process, with changes."""
     return {**os.environ, **changes}

@@ -68,6 +68,19 @@ def tiny_vit(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def tiny_keras(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder with a Keras file in it: two Dense layers below the classifier, on rows of four numbers."""
+    from feinschliff.models import keras_files
+    from tests.models.tiny_keras import saved, table_net
+
+    folder = tmp_path_factory.mktemp("tiny_keras")
+    keras_files.library()
+    file = saved(table_net(), folder / "model.keras")
+    (folder / "keras.json").write_text(f'{{"source": "{file.name}"}}', encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="session")
 def tiny_bart(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An encoder-decoder's folder as the Hub has them: random BART (width 32, 1 layer below 2), tied embeddings."""
     import torch

@@ -20,7 +20,7 @@ def export(
     output_dir: Annotated[Path, typer.Option(help="The folder to write.")],
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
-    """Write a folder that AutoModelForSequenceClassification and pipeline() load, with a model card."""
+    """Write a folder that transformers (its Auto classes and pipeline), or Keras, loads; with a model card."""
     from feinschliff.lifecycle.export import export as work
 
     result = work(run, output_dir)
@@ -29,8 +29,9 @@ def export(
 
 def _show(out: Console, result: ExportResult) -> None:
     out.print(f"written: {result.folder} ({len(result.files)} files, {result.size_bytes / 1e6:.1f} MB)", markup=False)
+    plain = "Keras" if "model.keras" in result.files else "transformers"
     out.print(
-        f"compared with plain transformers on {result.probe_rows} rows: "
+        f"compared with plain {plain} on {result.probe_rows} rows: "
         f"outputs differ by at most {result.largest_difference:.1e}"
     )
     if result.loading:

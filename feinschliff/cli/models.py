@@ -85,6 +85,9 @@ def _show_details(out: Console, result: ModelDetails) -> None:
         "languages": ", ".join(result.languages),
         "longest row": result.max_length_tokens and f"{result.max_length_tokens} tokens",
         "pooling": result.pooling,
+        "layers": result.num_layers and f"{result.num_layers} below the classifier",
+        "input": result.input_shape and " x ".join(str(size or "any") for size in result.input_shape),
+        "loadable": {True: "yes", False: f"no: {result.not_loadable_because}", None: None}[result.loadable],
         "sha256": result.weights_sha256,
         "from": "\n               ".join(result.sources),
         "folder": result.folder or "not on this machine yet: feinschliff models pull " + result.name,
@@ -109,4 +112,4 @@ def _show_pulled(out: Console, result: PulledModel) -> None:
 
 
 def _millions(number: int) -> str:
-    return f"{number / 1e6:,.1f}M"
+    return f"{number / 1e6:,.1f}M" if number >= 1e6 else f"{number:,}"

@@ -21,13 +21,13 @@ class DataConfig(Config):
     """Own held-out files; none: split off the training rows."""
     text: tuple[str, ...] = ()
     """Text columns, one or (for sentence pairs) two; of embeddings anchor, positive and any negatives; or the column
-    of images; empty: found."""
+    of images; or the columns of numbers, in the order of the model's input; empty: found."""
     target: str | None = None
     """Label column, or the column of the number to be predicted (several: `price,weight`); None: found."""
-    rows: Literal["auto", "labels", "values", "spans", "answers", "pairs", "images", "texts"] = "auto"
+    rows: Literal["auto", "labels", "values", "spans", "answers", "pairs", "images", "texts", "numbers"] = "auto"
     """What a row's target is: labels, numbers, spans of the text, or answers to questions that stand in the text; or
     pairs: texts that belong together, or two with a number of how near they are; or images with labels; or texts, to
-    be written from a source. auto: found, unless the task says it."""
+    be written from a source; or numbers with a label. auto: found, unless the task says it."""
     tag_names: tuple[str, ...] = ()
     """What tags that are numbers mean, in their order (`O,B-PER,I-PER`)."""
     group: str | None = None

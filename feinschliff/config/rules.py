@@ -33,7 +33,9 @@ def splits_leave_training_rows(config: RunConfig) -> list[Fault]:
 def text_is_one_or_two_columns(config: RunConfig) -> list[Fault]:
     """One text, or a pair of sentences; more where each has a vector of its own."""
     text = config.data.text
-    if len(set(text)) == len(text) and registry.says("task", config.task.type, "EMBEDS_TEXTS"):
+    several = ("EMBEDS_TEXTS", "READS_NUMBERS")
+    many = _names_keras_file(config) or any(registry.says("task", config.task.type, fact) for fact in several)
+    if len(set(text)) == len(text) and many:
         return []
     if len(text) <= 2 and len(set(text)) == len(text):
         return []
@@ -85,12 +87,19 @@ def time_split_has_no_own_test(config: RunConfig) -> list[Fault]:
     ]
 
 
+def _reads_texts(config: RunConfig) -> bool:
+    return not any(registry.says("task", config.task.type, fact) for fact in ("READS_IMAGES", "READS_NUMBERS"))
+
+
 def adversarial_steps_have_embeddings_to_move(config: RunConfig) -> list[Fault]:
     """They act through the gradient of the token embeddings."""
     epsilon, method = config.training.adversarial_epsilon, config.method.type
-    if epsilon and registry.says("task", config.task.type, "WRITES_TEXTS"):
-        why = "the same table is what words are chosen by: moving it would not be a change of the input alone"
+    writes = registry.says("task", config.task.type, "WRITES_TEXTS")
+    if epsilon and (writes or not _reads_texts(config)):
         where = "training.adversarial_epsilon"
+        why = "its rows have no tokens, so there are no embeddings of tokens to be moved"
+        if writes:
+            why = "the same table is what words are chosen by: moving it would not be a change of the input alone"
         return [Fault(f"task {config.task.type} does not offer {where}", where, why, "leave it at 0")]
     if not epsilon or registry.says("method", method, "TRAINS_EMBEDDINGS"):
         return []
@@ -122,14 +131,34 @@ def pretrained_weights_to_pull_back_are_trained(config: RunConfig) -> list[Fault
 def tokens_are_there_for_methods_that_need_them(config: RunConfig) -> list[Fault]:
     """Some methods put something before tokens, or between the parts of text encoders."""
     task, method = config.task.type, config.method.type
-    if not (registry.says("task", task, "READS_IMAGES") and registry.says("method", method, "NEEDS_TOKENS")):
+    if _reads_texts(config) or not registry.says("method", method, "NEEDS_TOKENS"):
         return []
     return [
         Fault(
             f"method {method} does not go with task {task}",
             where="method.type",
-            why="it changes what stands between layers of text encoders; image models have no such places in common",
-            remedy="choose full, frozen_layers, gradual_unfreezing, bitfit or lora",
+            why="it changes what stands between layers of text encoders; models of images or numbers have no such "
+            "places in common",
+            remedy="choose full, frozen_layers, gradual_unfreezing or bitfit (models of transformers: or lora)",
+        )
+    ]
+
+
+def _names_keras_file(config: RunConfig) -> bool:
+    return config.model.source.partition("?")[0].lower().endswith(".keras")
+
+
+def adapters_have_linear_layers(config: RunConfig) -> list[Fault]:
+    """Keras's Dense layers are not torch's linear layers, on which adapters are put."""
+    of_keras = _names_keras_file(config) or registry.says("task", config.task.type, "READS_NUMBERS")
+    if not (of_keras and registry.says("method", config.method.type, "NEEDS_LINEAR_LAYERS")):
+        return []
+    return [
+        Fault(
+            f"method {config.method.type} does not go with a Keras file",
+            where="method.type",
+            why="its adapters are put on torch's linear layers, and the layers of a Keras file are Keras's own",
+            remedy="choose full, frozen_layers, gradual_unfreezing or bitfit",
         )
     ]
 
@@ -229,6 +258,7 @@ RULES: tuple[Rule, ...] = (
     tokens_are_there_for_methods_that_need_them,
     encoders_stand_alone_for_methods_that_know_no_decoder,
     images_have_no_tokens,
+    adapters_have_linear_layers,
 )
 
 

@@ -89,7 +89,7 @@ def find_columns(
     Raises:
         DataError: a named column does not exist (the nearest is named), or no text or no label column is found.
     """
-    _check_named(columns, config)
+    check_named(columns, config)
     contents = {name: _content(name, sample) for name in columns}
     said: list[str] = []
     reserved = {config.group, config.time, *config.text} - {None}
@@ -194,7 +194,12 @@ def cell_labels(cell: Cell, separator: str | None) -> tuple[str, ...]:
     return tuple(dict.fromkeys(part for part in parts if part))
 
 
-def _check_named(columns: Sequence[str], config: DataConfig) -> None:
+def check_named(columns: Sequence[str], config: DataConfig, several: bool = False) -> None:
+    """Refuse names of columns that do not exist, and more than two of texts unless there may be ``several``.
+
+    Raises:
+        DataError: each with the nearest name.
+    """
     named = [("--text", name) for name in config.text]
     named += [("--target", name) for name in target_names(config.target, columns)] if config.target else []
     named += [(f"--{role}", name) for role, name in (("group", config.group), ("time", config.time)) if name]
@@ -207,7 +212,7 @@ def _check_named(columns: Sequence[str], config: DataConfig) -> None:
             nearest = next((column for column in columns if near and column.casefold() == near[0]), None)
             hint = f"did you mean {option} {nearest}? " if nearest else ""
             faults.append(Fault(f"there is no column {name!r}", option, None, f"{hint}columns: {', '.join(columns)}"))
-    if len(config.text) > 2:
+    if len(config.text) > 2 and not several:
         faults.append(
             Fault(f"{len(config.text)} text columns", "--text", "a row is one text or a pair", "name one or two")
         )

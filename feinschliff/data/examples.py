@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from hashlib import blake2b
+
+import numpy as np
 
 from feinschliff.data.images import ImageRef
 from feinschliff.data.spans import Span
@@ -54,10 +57,14 @@ class Example:
     """Texts of which any would be right to write; the first is trained on."""
     image: ImageRef | None = None
     """The image that stands in the text's place; ``texts`` is then its path as people know it."""
+    numbers: tuple[float, ...] = ()
+    """The numbers that stand in the text's place; ``texts`` is then how they are shown."""
 
     @property
     def content(self) -> tuple[str, ...]:
-        """What makes two rows the same: texts, or the hash of the image's pixels."""
+        """What makes two rows the same: texts, numbers as one word, or the hash of the image's pixels."""
+        if self.numbers:
+            return (blake2b(np.array(self.numbers).tobytes(), digest_size=16).hexdigest(),)
         return self.texts if self.image is None else (self.image.digest,)
 
     def without_target(self) -> Example:

@@ -205,13 +205,15 @@ def _clean_and_cluster(pool: list[Example], splits: Splits, config: DataConfig) 
 
 
 def _near_duplicates(examples: Sequence[Example], config: DataConfig) -> Duplicates:
-    """Of texts or of images."""
+    """Of texts or of images; rows of numbers are the same or not."""
     images = [example.image for example in examples if example.image is not None]
     if images:
         fingerprints = ImageFingerprints()
         fingerprints.add(images)
         return fingerprints.duplicates()
-    return find_near_duplicates((" \n ".join(example.texts) for example in examples), config.near_duplicate_similarity)
+    return find_near_duplicates(
+        (" \n ".join(example.content) for example in examples), config.near_duplicate_similarity
+    )
 
 
 class _Repeats(NamedTuple):

@@ -1,5 +1,5 @@
-"""What a table's rows are (texts or images with labels, numbers, spans, answers; texts that belong together; texts to
-be written), and their reader.
+"""What a table's rows are (texts or images with labels, numbers, spans, answers; numbers with labels; texts that
+belong together; texts to be written), and their reader.
 
 Knows no file format.
 """
@@ -16,6 +16,7 @@ from feinschliff.data.answer_rows import AnswerColumns, AnswerReader, looks_like
 from feinschliff.data.columns import cell_text, find_columns
 from feinschliff.data.examples import Example
 from feinschliff.data.image_rows import ImageReader, find_image_columns
+from feinschliff.data.number_rows import NumberReader, find_number_columns
 from feinschliff.data.pair_rows import PairExampleReader, find_pairs
 from feinschliff.data.rows_to_examples import (
     OTHER_FILES,
@@ -60,6 +61,8 @@ def columns_of(
         DataError: a column that was named does not exist, or none is found.
     """
     columns = tables[0].columns
+    if config.rows == "numbers":
+        return find_number_columns(columns, sample, config)
     if config.rows in ("auto", "answers"):
         asked = config.rows == "answers"
         answers = looks_like_answers(columns, sample, config.target, config.text, asked)
@@ -172,6 +175,8 @@ def reader_of(columns: ColumnsFound, needs_labels: bool = True) -> RowReader:
         return TextExampleReader(columns, needs_labels)
     if columns.kind == "pairs":
         return PairExampleReader(columns, needs_labels)
+    if columns.numbers:
+        return NumberReader(columns, needs_labels)
     if columns.image is not None:
         return ImageReader(columns, needs_labels)
     return SpanExampleReader(columns, needs_labels) if columns.kind == "spans" else ExampleReader(columns, needs_labels)

@@ -133,7 +133,7 @@ def check_table_columns(
         DataError: every missing column of every table.
     """
     targets = columns.values or ([columns.target] if columns.target else [])
-    needed = [*columns.text, *(targets if needs_labels else [])]
+    needed = [*columns.text, *columns.numbers, *(targets if needs_labels else [])]
     needed += [name for name in (columns.group, columns.time) if name and needs_labels]
     faults = []
     for table in tables:

@@ -49,7 +49,7 @@ class ImageBatch(Batch):
         return len(self.rows)
 
     def pixels(self) -> Tensor:
-        """uint8 [B, 3, h, w]."""
+        """uint8 [B, c, h, w]."""
         if self.table is None:
             raise RuntimeError("a batch without its table has no pixels")
         return self.table.pixels[self.rows]
@@ -60,7 +60,7 @@ class ImageTable:
     """Keeps ``engine.contracts.Table``."""
 
     pixels: Tensor
-    """uint8 [N, 3, h, w]."""
+    """uint8 [N, c, h, w]."""
     _digest: bytes = field(default=b"", repr=False)
 
     @property
@@ -106,14 +106,16 @@ class ImageTable:
         yield np.frombuffer(self._digest, dtype=np.uint8)
 
 
-def empty_pixels(num_rows: int, height: int, width: int, memory_bytes: int = MEMORY_BYTES) -> Tensor:
+def empty_pixels(
+    num_rows: int, height: int, width: int, num_channels: int = 3, memory_bytes: int = MEMORY_BYTES
+) -> Tensor:
     """Room for a set: in memory, or in a file that has no name any more and goes with the process.
 
     Raises:
         OSError: there is no room on the disk of temporary files.
     """
-    shape = (num_rows, 3, height, width)
-    size = num_rows * 3 * height * width
+    shape = (num_rows, num_channels, height, width)
+    size = num_rows * num_channels * height * width
     if size <= memory_bytes:
         return torch.empty(shape, dtype=torch.uint8)
     with tempfile.NamedTemporaryFile(prefix="feinschliff-images-") as file:

@@ -13,6 +13,7 @@ from feinschliff.lifecycle import added
 from feinschliff.models.card import CardFacts, write_card
 from feinschliff.models.catalogue import entries, hub_id
 from feinschliff.models.factories import factory_of
+from feinschliff.models.keras_files import is_keras
 from feinschliff.models.size import weights_sha256
 from feinschliff.models.sources import ResolvedModel
 from feinschliff.predictor import ModelFacts
@@ -33,6 +34,7 @@ PIPELINE_TAGS: dict[Kind, str] = {
 }
 IMAGES_TAG = "image-classification"
 SUMMARIES_TAG = "summarization"
+NUMBERS_TAG = "tabular-classification"
 LIBRARIES = ("torch", "transformers", "tokenizers", "peft", "scikit-learn", "numpy")
 
 
@@ -50,7 +52,9 @@ def _kind(config: RunConfig, rows: Kind) -> Kind:
 def _tag(config: RunConfig, columns: ColumnsFound, metric: str) -> str:
     if columns.kind == "texts" and metric.startswith("rouge"):
         return SUMMARIES_TAG
-    return IMAGES_TAG if columns.image else PIPELINE_TAGS[_kind(config, columns.kind)]
+    if columns.image or columns.numbers:
+        return IMAGES_TAG if columns.image else NUMBERS_TAG
+    return PIPELINE_TAGS[_kind(config, columns.kind)]
 
 
 def write_training_card(result: TrainingResult, config: RunConfig, model: ResolvedModel, splits: Splits) -> None:
@@ -82,7 +86,9 @@ def write_training_card(result: TrainingResult, config: RunConfig, model: Resolv
         kind=_kind(config, splits.columns.kind),
         pipeline_tag=_tag(config, splits.columns, result.metric),
         factory=factory_of(model.folder),
+        of_keras=is_keras(model.folder),
         targets=splits.columns.values,
+        numbers=splits.columns.numbers,
         sentence_pairs=len(splits.columns.text) == 2,
         versions=versions(),
     )
@@ -129,7 +135,9 @@ def write_model_card(result: TuneResult, config: RunConfig, model: ResolvedModel
         kind=_kind(config, details.columns.kind),
         pipeline_tag=_tag(config, details.columns, result.metric),
         factory=factory_of(model.folder),
+        of_keras=is_keras(model.folder),
         targets=details.columns.values,
+        numbers=details.columns.numbers,
         sentence_pairs=len(details.columns.text) == 2,
         versions=details.versions,
     )

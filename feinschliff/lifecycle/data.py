@@ -69,8 +69,10 @@ def model_hooks(config: DataConfig, model: str | None = None, observers: Sequenc
     from feinschliff.lifecycle.embedding import FrozenEncoder
     from feinschliff.tasks._task import TaskContext
 
-    context = TaskContext(("-", "+"), multi_label=False, num_texts=len(columns.text))
-    task = {"task": {"type": "image_classification"}} if columns.image is not None else {}
+    numbers = tuple(columns.numbers)
+    context = TaskContext(("-", "+"), multi_label=False, num_texts=max(1, len(columns.text)), number_names=numbers)
+    kind = "image_classification" if columns.image is not None else "tabular_classification" if numbers else ""
+    task = {"task": {"type": kind}} if kind else {}
     encoder = FrozenEncoder(RunConfig.model_validate({"model": wanted, **task}), resolved, context, observers)
     return replace(encoder.hooks(), note=f"lengths and suspected label errors: judged with {resolved.name}")
 

@@ -15,14 +15,15 @@ from feinschliff import registry
 from feinschliff.config.run import RunConfig
 from feinschliff.data.examples import Example, Place
 from feinschliff.data.images import ImageRef
+from feinschliff.data.number_rows import example_of_text
 from feinschliff.data.quality import ModelHooks
 from feinschliff.data.scan import Texts
 from feinschliff.engine.precision import DTYPES
 from feinschliff.lifecycle.observing import Observer, counted
 from feinschliff.lifecycle.prepare import precision_of
 from feinschliff.models.sources import ResolvedModel
-from feinschliff.tasks._image_network import ImageNetwork
 from feinschliff.tasks._rivals import frozen_features
+from feinschliff.tasks._row_network import RowNetwork
 from feinschliff.tasks._task import TaskContext
 
 Floats = npt.NDArray[np.float32]
@@ -79,8 +80,9 @@ class FrozenEncoder:
 
     def hooks(self) -> ModelHooks:
         """What a data check can ask of this model."""
-        if isinstance(self.network, ImageNetwork):
-            return ModelHooks(embed=self._embed_images)
+        if isinstance(self.network, RowNetwork):
+            of_numbers = bool(self.task.context.number_names)
+            return ModelHooks(embed=self._embed_numbers if of_numbers else self._embed_images)
         return ModelHooks(self._lengths, self.max_length_tokens, self._embed)
 
     def _lengths(self, rows: Sequence[Texts]) -> list[int]:
@@ -94,6 +96,9 @@ class FrozenEncoder:
 
     def _embed_images(self, rows: Sequence[Texts]) -> Floats:
         return self.features([Example(texts, (), Place("", 0), image=ImageRef(texts[0])) for texts in rows])
+
+    def _embed_numbers(self, rows: Sequence[Texts]) -> Floats:
+        return self.features([example_of_text(text) for (text,) in rows])
 
     def _embed(self, rows: Sequence[Texts]) -> Floats:
         return self.features([Example(texts, (), Place("", 0)) for texts in rows])

@@ -123,11 +123,15 @@ def columns_of(
         DataError: one text column is named for pairs, or two for single texts; or labels are to be separated, but the
             model gives each row one.
     """
+    if trained.numbers and len(text_columns) in (0, len(trained.numbers)):
+        trained = trained.model_copy(update={"numbers": list(text_columns or trained.numbers)})
+        text_columns = ()
     if text_columns and len(text_columns) != len(trained.text):
+        own = trained.numbers or trained.text
         raise DataError(
-            f"{len(text_columns)} text columns for a model that reads {len(trained.text)}",
+            f"{len(text_columns)} text columns for a model that reads {len(own)}",
             where="--text",
-            remedy=f"name {len(trained.text)}: its own were {', '.join(trained.text)}",
+            remedy=f"name {len(own)}: its own were {', '.join(own)}",
         )
     if label_separator and trained.kind != "multi_label":
         raise DataError(

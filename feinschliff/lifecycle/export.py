@@ -21,7 +21,7 @@ TOLERANCE = 1e-3
 
 
 def export(run: Path, output_dir: Path) -> ExportResult:
-    """Copy the model folder and prove that plain transformers gives the run's scores with it.
+    """Copy the model folder and prove that plain transformers (or Keras) gives the run's scores with it.
 
     Raises:
         RunDirectoryError: there is no finished model, or ``output_dir`` is not empty.
@@ -56,7 +56,7 @@ def export(run: Path, output_dir: Path) -> ExportResult:
         shutil.rmtree(output_dir)
         raise FeinschliffError(
             f"the exported model answers differently: outputs differ by up to {difference:.2g}",
-            why="plain transformers does not compute what the run computed",
+            why="the library that loads it does not compute what the run computed",
             remedy="please report this with the model's name",
         )
     files = sorted(path for path in output_dir.rglob("*") if path.is_file())

@@ -111,7 +111,7 @@ def export_best(
     """
     trained = calibrated(prepared, load_file(best), say)
     base, weights = over_base(prepared, trained, model)
-    if not registry.says("task", prepared.config.task.type, "READS_IMAGES"):
+    if not any(registry.says("task", prepared.config.task.type, fact) for fact in ("READS_IMAGES", "READS_NUMBERS")):
         prepared.task.loaded.tokenizer.model_max_length = prepared.max_length_tokens  # `pipeline` cuts as training did
     building, adapter = directory.path / ".model.tmp", directory.path / ".adapter.tmp"
     try:

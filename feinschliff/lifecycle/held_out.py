@@ -28,6 +28,7 @@ def write(directory: RunDirectory, splits: Splits) -> None:
                 "texts": example.texts,
                 "labels": example.labels,
                 "values": example.values,
+                "numbers": example.numbers,
                 "image": example.image and example.image.path,
                 "spans": [[span.start, span.end, span.label] for span in example.spans],
                 "answers": None if example.answers is None else [[one.start, one.end] for one in example.answers],
@@ -70,5 +71,6 @@ def read(directory: RunDirectory) -> list[Example]:
         answers = None if row["answers"] is None else tuple(Answer(*one) for one in row["answers"])
         image = ImageRef(row["image"]) if row.get("image") else None
         read = Example(tuple(row["texts"]), tuple(row["labels"]), place, values=tuple(row["values"]), spans=spans)
-        examples.append(replace(read, answers=answers, image=image, references=tuple(row.get("references", ()))))
+        references, numbers = tuple(row.get("references", ())), tuple(row.get("numbers", ()))
+        examples.append(replace(read, answers=answers, image=image, references=references, numbers=numbers))
     return examples

@@ -1,11 +1,14 @@
-"""The verb `models`: what can be had, what one is, fetching it, checking it. Lists and shows without torch."""
+"""The verb `models`: what can be had, what one is, fetching it, checking it. Lists and shows without torch.
+
+An exception are Keras files: whether one can be loaded is only known when it was.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from feinschliff.errors import InputError, ResourceError
-from feinschliff.models import catalogue, factories, hub
+from feinschliff.errors import Fault, InputError, ModelError, ResourceError
+from feinschliff.models import catalogue, factories, hub, keras_files
 from feinschliff.models.catalogue import CatalogueEntry
 from feinschliff.models.licence import is_open, read_front_matter, read_license
 from feinschliff.models.size import num_parameters, read_json_object, size_mb, weights_sha256
@@ -26,6 +29,8 @@ def show(source: str) -> ModelDetails:
         ModelError: unknown, or its folder cannot be read.
         ResourceError: it is not in the catalogue and not on this machine.
     """
+    if source not in catalogue.entries() and keras_files.is_keras_source(source):
+        return _from_keras_file(source)
     folder = cached_folder(source)
     if source in catalogue.entries():
         return _from_entry(catalogue.entries()[source], folder)
@@ -35,7 +40,9 @@ def show(source: str) -> ModelDetails:
                 f"{source} is not on this machine", remedy=f"fetch it: feinschliff models pull {source}"
             )
         raise catalogue.unknown_model(source)
-    return _from_folder(source, folder)
+    if foreign := keras_files.foreign_faults(folder):
+        raise ModelError(foreign)
+    return _of_keras(source, folder) if keras_files.is_keras(folder) else _from_folder(source, folder)
 
 
 def pull(source: str) -> PulledModel:
@@ -56,8 +63,78 @@ def verify(source: str) -> PulledModel:
         ResourceError: it is not on this machine.
     """
     if cached_folder(source) is None:
+        if keras_files.is_keras_source(source):
+            raise ModelError(keras_files.file_faults(keras_files.path_of(source)))
         raise _not_here(source)
-    return _pulled(source, resolve_model(source, offline=True))
+    found = resolve_model(source, offline=True)
+    result = _pulled(source, found)
+    if keras_files.is_keras(found.folder):
+        return result.model_copy(update={"announcements": [*result.announcements, *_keras_parts(found.folder)[1]]})
+    return result
+
+
+def _from_keras_file(source: str) -> ModelDetails:
+    """A Keras file, readable or not."""
+    file = keras_files.path_of(source)
+    if not file.exists():
+        raise ModelError(keras_files.file_faults(file))
+    try:
+        return _of_keras(source, keras_files.fetch(source))
+    except ModelError as error:
+        return _unloadable(source, file, error)
+
+
+def _unloadable(source: str, file: Path, error: ModelError) -> ModelDetails:
+    return ModelDetails(
+        name=source,
+        model_type="keras",
+        license=None,
+        license_is_open=False,
+        num_parameters=None,
+        size_mb=round(file.stat().st_size / 1e6, 1),
+        max_length_tokens=None,
+        sources=[source],
+        weights_sha256=None,
+        folder=str(file.parent),
+        loadable=False,
+        not_loadable_because="; ".join(_said(fault) for fault in error.faults),
+    )
+
+
+def _said(fault: Fault) -> str:
+    return ". ".join(part for part in (fault.what, fault.why, fault.remedy) if part)
+
+
+def _of_keras(source: str, folder: Path) -> ModelDetails:
+    """A folder that holds a Keras file. Keras loads it."""
+    (num_layers, shape), _ = _keras_parts(folder)
+    license_name = read_license(folder)
+    return ModelDetails(
+        name=source,
+        model_type="keras",
+        license=license_name,
+        license_is_open=is_open(license_name),
+        num_parameters=num_parameters(folder),
+        size_mb=round(size_mb(folder), 1),
+        max_length_tokens=None,
+        sources=[source],
+        weights_sha256=weights_sha256(folder),
+        folder=str(folder),
+        num_layers=num_layers,
+        input_shape=list(shape),
+        loadable=True,
+    )
+
+
+def _keras_parts(folder: Path) -> tuple[tuple[int, tuple[int | None, ...]], list[str]]:
+    """Layers and input shape, and what is assumed of a Keras model."""
+    from feinschliff.models.keras_images import image_form, load_keras
+
+    model = load_keras(folder)
+    shape = model.graph.input_shape
+    said = model.graph.said + (image_form(model)[1] if len(shape) > 1 else [])
+    seen = f"{model.body.num_layers} layers below the classifier, rows of {' x '.join(str(n or 'any') for n in shape)}"
+    return (model.body.num_layers, shape), [*said, seen]
 
 
 def _not_here(source: str) -> InputError:

@@ -11,6 +11,7 @@ from feinschliff.config.data import DataConfig
 from feinschliff.data.examples import Example, Place
 from feinschliff.data.image_rows import examples_of_paths
 from feinschliff.data.load import load_examples
+from feinschliff.data.number_rows import examples_of_lines
 from feinschliff.engine.events import Announced
 from feinschliff.errors import DataError, Fault
 from feinschliff.lifecycle.evaluate import columns_of
@@ -87,9 +88,11 @@ def _to_embed(texts: list[str]) -> list[Example]:
 
 
 def _given(texts: list[str], facts: ModelFacts) -> list[Example]:
-    """Texts as they are, to be embedded or read, or paths of images."""
+    """Texts as they are, to be embedded or read, lines of numbers, or paths of images."""
     if registry.says("task", facts.task["type"], "EMBEDS_TEXTS"):
         return _to_embed(texts)
+    if facts.columns.numbers:
+        return examples_of_lines(texts, facts.columns)
     if facts.columns.image is None:
         return _examples(texts, facts.context.num_texts)
     examples, dropped = examples_of_paths(texts, facts.columns)

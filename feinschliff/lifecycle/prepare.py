@@ -28,7 +28,7 @@ from feinschliff.errors import ConfigError, DataError
 from feinschliff.lifecycle.regularise import regularise, watched_metric
 from feinschliff.models.live_embedding import LiveEmbedding, live_ids
 from feinschliff.models.sources import ResolvedModel
-from feinschliff.tasks._image_network import ImageNetwork
+from feinschliff.tasks._row_network import RowNetwork
 from feinschliff.tasks._task import EncodedSet, Floats, TaskContext, encoded
 
 PROBED_IMAGES = 4
@@ -96,6 +96,7 @@ def context_of(config: RunConfig, splits: Splits) -> TaskContext:
         num_texts=max(1, len(splits.columns.text)),
         label_smoothing=config.training.label_smoothing,
         target_names=tuple(splits.columns.values),
+        number_names=tuple(splits.columns.numbers),
         target_means=means,
         target_scales=scales,
         global_batch_rows=config.training.global_batch_rows,
@@ -142,6 +143,8 @@ def length_limit(config: RunConfig, task: Any, num_virtual_tokens: int = 0) -> t
     """
     if registry.says("task", task.config.type, "READS_IMAGES"):
         return int(task.loaded.max_length_tokens), "images are brought to one size, none is cut"
+    if registry.says("task", task.config.type, "READS_NUMBERS"):
+        return int(task.loaded.max_length_tokens), "rows of numbers have one length, none is cut"
     most = task.loaded.max_length_tokens - num_virtual_tokens
     if num_virtual_tokens and most < FEWEST_TOKENS:
         raise ConfigError(
@@ -272,7 +275,7 @@ def _restrict_embeddings(network: Any, train: EncodedSet, say: Callable[[str], N
 
 def _trained_embeddings(network: Any) -> str | None:
     """The name of the token embeddings, where there are any and they are trained."""
-    if isinstance(network, ImageNetwork):
+    if isinstance(network, RowNetwork):
         return None
     table = network.body.model.get_input_embeddings().weight
     return next((name for name, p in network.named_parameters() if p is table and p.requires_grad), None)
@@ -284,10 +287,23 @@ def _average(config: RunConfig, masters: MasterWeights) -> AveragedWeights | Non
 
 
 def precision_of(config: RunConfig, network: Any) -> tuple[Precision, str]:
-    """The precision asked for, or the one that is faster for this network here, and why."""
+    """The precision asked for, or the one that is faster for this network here, and why.
+
+    Raises:
+        ConfigError: bf16 was asked for, and the network cannot compute in it.
+    """
+    if isinstance(network, RowNetwork) and network.body.fp32_only:
+        if config.training.precision == "bf16":
+            raise ConfigError(
+                "Keras models compute in fp32 here",
+                where="training.precision",
+                why="Keras's layers cast everything to their own type",
+                remedy="leave it at auto",
+            )
+        return "fp32", "precision fp32: Keras's layers compute in it"
     if config.training.precision != "auto":
         return config.training.precision, f"precision {config.training.precision}: as asked"
-    if isinstance(network, ImageNetwork):
+    if isinstance(network, RowNetwork):
         return choose_by_running(network.body, network.made_up(PROBED_IMAGES))
     return choose(torch.device("cpu"), network.body.hidden_width)
 

@@ -8,6 +8,7 @@ from feinschliff import registry
 from feinschliff.config import rules
 from feinschliff.config.run import RunConfig
 from feinschliff.errors import ConfigError
+from feinschliff.models import keras_files
 from feinschliff.models.encoder_decoder import EXAMPLES, is_encoder_decoder
 from feinschliff.models.sources import cached_folder
 from feinschliff.results.data import ColumnsFound, Kind
@@ -22,6 +23,29 @@ ROWS_OF: dict[Kind, str] = {
     "texts": "texts",
 }
 """Kind of target that was found -> the name by which tasks say which rows they read (``ROWS``)."""
+OWN_MODELS = (
+    (
+        "READS_IMAGES",
+        "images",
+        "reads images",
+        "name one: --model efficientnet-lite0 (imports Python code from a package), "
+        "--model hf:google/vit-base-patch16-224, or a folder",
+    ),
+    (
+        "READS_NUMBERS",
+        "numbers",
+        "reads numbers",
+        "name a Keras file with a vector as its input: --model path/model.keras",
+    ),
+    (
+        "WRITES_TEXTS",
+        "sources with a text to be written from each",
+        "writes",
+        f"name an encoder-decoder: --model {EXAMPLES}, or a folder",
+    ),
+)
+"""Tasks that have no use for the model taken where none is named: by which fact, what their rows are, what a model of
+theirs does, what to do."""
 
 
 def asks_for_task(given: Collection[str]) -> bool:
@@ -32,16 +56,19 @@ def asks_for_task(given: Collection[str]) -> bool:
 def with_rows(config: RunConfig, given: Collection[str]) -> RunConfig:
     """The configuration with the kind of rows that the task reads, where a task was asked for.
 
-    A model that was named, lies here and has a decoder writes texts: no other task has a use for it.
+    A model that was named, lies here and has a decoder writes texts: no other task has a use for it. A Keras file that
+    reads numbers says it too.
     """
     if config.data.rows != "auto":
         return config
     if asks_for_task(given):
-        rows = registry.load("task", config.task.type).ROWS
-    elif "model.source" in given and _writes_texts(config.model.source):
-        rows = "texts"
-    else:
-        return config
+        return _with(config, registry.load("task", config.task.type).ROWS)
+    if keras_files.reads_numbers(config.model.source):
+        return _with(config, "numbers")
+    return _with(config, "texts") if "model.source" in given and _writes_texts(config.model.source) else config
+
+
+def _with(config: RunConfig, rows: str) -> RunConfig:
     return config.model_copy(update={"data": config.data.model_copy(update={"rows": rows})})
 
 
@@ -51,29 +78,24 @@ def with_task(
     """The configuration with the task that rows of this kind are for, where none was asked for.
 
     Raises:
-        ConfigError: an option was given that the task does not offer; it reads images and no image model was named, or
-            it reads texts and the rows are images.
+        ConfigError: an option was given that the task does not offer; it reads images or numbers and no model of those
+            was named, or it reads something else than the rows are.
     """
-    config = _recognised(config, given, "images" if columns.image else ROWS_OF[columns.kind], say)
-    reads_images = registry.says("task", config.task.type, "READS_IMAGES")
-    if reads_images and "model.source" not in given:
-        raise ConfigError(
-            "the rows are images, and no image model was named",
-            where="model.source",
-            why=f"the model taken where none is named, {config.model.source}, reads texts",
-            remedy="name one: --model efficientnet-lite0 (imports Python code from a package), "
-            "--model hf:google/vit-base-patch16-224, or a folder",
-        )
-    if registry.says("task", config.task.type, "WRITES_TEXTS") and "model.source" not in given:
-        raise ConfigError(
-            "the rows are sources with a text to be written from each, and no model that writes was named",
-            where="model.source",
-            why=f"the model taken where none is named, {config.model.source}, is an encoder: it has no decoder",
-            remedy=f"name an encoder-decoder: --model {EXAMPLES}, or a folder",
-        )
-    if bool(columns.image) != reads_images:
-        rows = "images" if columns.image else "texts"
-        raise ConfigError(f"task {config.task.type} cannot read rows that are {rows}", where="task.type")
+    found = "images" if columns.image else "numbers" if columns.numbers else ROWS_OF[columns.kind]
+    config = _recognised(config, given, found, say)
+    task = config.task.type
+    for fact, rows, model, remedy in OWN_MODELS:
+        if registry.says("task", task, fact) and "model.source" not in given:
+            raise ConfigError(
+                f"the rows are {rows}, and no model that {model} was named",
+                where="model.source",
+                why=f"the model taken where none is named, {config.model.source}, is an encoder of texts",
+                remedy=remedy,
+            )
+    reads = (registry.says("task", task, "READS_IMAGES"), registry.says("task", task, "READS_NUMBERS"))
+    if (bool(columns.image), bool(columns.numbers)) != reads:
+        rows = found if found in ("images", "numbers") else "texts"
+        raise ConfigError(f"task {task} cannot read rows that are {rows}", where="task.type")
     return config
 
 

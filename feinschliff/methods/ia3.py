@@ -187,4 +187,5 @@ def _layers(network: nn.Module) -> dict[str, Any]:
 
 CONFIG = Ia3Config
 create = Ia3
+NEEDS_LINEAR_LAYERS = True
 EXAMPLE = {"type": "ia3"}

@@ -219,4 +219,5 @@ def _layers(network: nn.Module) -> dict[str, Any]:
 
 CONFIG = LoraConfig
 create = Lora
+NEEDS_LINEAR_LAYERS = True
 EXAMPLE = {"type": "lora", "rank": 4}

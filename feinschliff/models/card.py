@@ -58,6 +58,8 @@ class CardFacts:
     """What a row's target is."""
     targets: Sequence[str] = ()
     """Names of the numbers that are predicted."""
+    numbers: Sequence[str] = ()
+    """Names of the numbers that are read, in their order."""
     sentence_pairs: bool = False
     loading: Sequence[str] = ()
     """Lines of Python that make the plain ``model`` of ``folder`` the trained one, where its weights alone are not."""
@@ -69,6 +71,8 @@ class CardFacts:
     """Questions: by how much no answer must beat the best one; None: there always is one."""
     factory: str = ""
     """The Python function that makes the network, where transformers has no class for it."""
+    of_keras: bool = False
+    """Whether the folder holds a Keras file."""
 
     @property
     def reads_images(self) -> bool:
@@ -119,6 +123,7 @@ def render_card(facts: CardFacts) -> str:
 def front_matter(facts: CardFacts) -> dict[str, Any]:
     """The metadata that the Hugging Face Hub reads from a card."""
     library = "sentence-transformers" if facts.kind == "pairs" else "pytorch" if facts.factory else "transformers"
+    library = "keras" if facts.of_keras else library
     matter: dict[str, Any] = {"library_name": library, "pipeline_tag": facts.pipeline_tag}
     if facts.base_license:
         identifier = hub_identifier(facts.base_license)
@@ -223,6 +228,8 @@ def _usage(facts: CardFacts) -> str:
         return f"## Use\n\n```python\n{_writer(facts)}\n```\n\nOne text for each source."
     if facts.kind == "pairs":
         return f"## Use\n\n```python\n{_embedder(facts)}\n```\n\nVectors have length one: their product is the cosine."
+    if facts.numbers:
+        return f"## Use\n\n```python\n{_number_usage(facts)}\n```\n\n{_answers(facts)}"
     if facts.reads_images:
         return f"## Use\n\n```python\n{_image_usage(facts)}\n```\n\n{_answers(facts)}"
     given = '{"text": "first text", "text_pair": "second text"}' if facts.sentence_pairs else '"your text"'
@@ -239,7 +246,31 @@ def _usage(facts: CardFacts) -> str:
     )
 
 
+def _number_usage(facts: CardFacts) -> str:
+    return (
+        "# Keras 3, on any of its backends (KERAS_BACKEND=torch needs no TensorFlow).\n"
+        "import sys\n\nimport numpy as np\n\n"
+        'folder = "path/to/this/folder"\n'
+        "sys.path.insert(0, folder)\n"
+        "from load_model import labels, load\n\n"
+        "model = load(folder)\n"
+        f"rows = np.zeros((1, {len(facts.numbers)}))  # in this order: {', '.join(facts.numbers)}\n"
+        "dict(zip(labels(folder), model.predict(rows)[0]))"
+    )
+
+
 def _image_usage(facts: CardFacts) -> str:
+    if facts.of_keras:
+        return (
+            "# Keras 3, on any of its backends (KERAS_BACKEND=torch needs no TensorFlow).\n"
+            "import sys\n\nfrom PIL import Image\n\n"
+            'folder = "path/to/this/folder"\n'
+            "sys.path.insert(0, folder)\n"
+            "from load_model import labels, load, preprocess\n\n"
+            "model = load(folder)\n"
+            'scores = model.predict(preprocess(Image.open("picture.jpg"), folder)[None])[0]\n'
+            "dict(zip(labels(folder), scores))"
+        )
     if not facts.factory:
         return (
             "from transformers import pipeline\n\n"
@@ -359,10 +390,10 @@ def _base(facts: CardFacts) -> str:
 
 
 def _limits(facts: CardFacts) -> str:
-    rows = "images" if facts.reads_images else "texts"
-    kind = _LIMITS[facts.kind].replace("text", "image") if facts.reads_images else _LIMITS[facts.kind]
+    rows = "images" if facts.reads_images else "rows" if facts.numbers else "texts"
+    kind = _LIMITS[facts.kind].replace("text", rows.removesuffix("s"))
     limits = [f"The figures hold for {rows} like the test rows; on other {rows} measure again.", kind]
-    if facts.max_length_tokens and not facts.reads_images and facts.kind not in ("spans", "answers"):
+    if facts.max_length_tokens and rows == "texts" and facts.kind not in ("spans", "answers"):
         limits.append(f"Texts longer than {facts.max_length_tokens} tokens are cut; the rest is not read.")
     limits.append("Bias of the base model and of the data was not audited.")
     return "## Limits\n\n" + "\n".join(f"- {limit}" for limit in (*limits, *facts.limits))

@@ -12,6 +12,8 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from feinschliff.errors import ModelError
+from feinschliff.models import keras_files
+from feinschliff.models.keras_folder import FILE as KERAS_FILE
 
 WEIGHTS = "model.safetensors"
 WEIGHTS_INDEX = "model.safetensors.index.json"
@@ -77,13 +79,15 @@ def _broken(file: Path, why: str, remedy: str = "download it again") -> ModelErr
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The safetensors files that transformers would load, whether or not they exist; empty where there are none.
+    """The safetensors files that transformers would load, whether or not they exist, or the Keras file; or none.
 
     Raises:
         ModelError: the index of a sharded model is not readable.
     """
     if (folder / WEIGHTS).exists():
         return [folder / WEIGHTS]
+    if keras_files.is_keras(folder):
+        return [folder / KERAS_FILE]
     index = folder / WEIGHTS_INDEX
     if not index.exists():
         return []
@@ -98,6 +102,8 @@ def weight_files(folder: Path) -> list[Path]:
 
 def num_parameters(folder: Path) -> int:
     """Numbers in all weight tensors of the folder, buffers of integers not counted."""
+    if keras_files.is_keras(folder):
+        return keras_files.num_parameters(folder / KERAS_FILE)
     return sum(
         math.prod(tensor.shape)
         for file in weight_files(folder)
@@ -114,8 +120,8 @@ def size_mb(folder: Path) -> float:
 def weights_sha256(folder: Path) -> str:
     """Hash of the weights: of the one file; of shards, of the lines ``<sha256>  <name>`` sorted by name."""
     hashes = {file.name: _sha256(file) for file in weight_files(folder)}
-    if list(hashes) == [WEIGHTS]:
-        return hashes[WEIGHTS]
+    if list(hashes) in ([WEIGHTS], [KERAS_FILE]):
+        return next(iter(hashes.values()))
     lines = "".join(f"{value}  {name}\n" for name, value in hashes.items())
     return hashlib.sha256(lines.encode()).hexdigest()
 

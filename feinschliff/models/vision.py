@@ -1,7 +1,8 @@
 """Image models of transformers as stages and features, and how images are brought to the size they want.
 
 Any architecture that ``AutoModelForImageClassification`` loads and whose answer comes from a linear layer: that layer
-is taken out, what it read are the features. Knows no data, no head and no loop.
+is taken out, what it read are the features. Factories and Keras files come the same way. Knows no data, no head and no
+loop.
 """
 
 from __future__ import annotations
@@ -20,7 +21,17 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from feinschliff.errors import ModelError
-from feinschliff.models import factories
+from feinschliff.models import factories, keras_files
+from feinschliff.models.keras_graph import KerasBody
+from feinschliff.models.keras_images import (
+    KerasModel,
+    StretchedForm,
+    image_changes,
+    image_form,
+    load_keras,
+    plain_probabilities,
+    save_keras,
+)
 from feinschliff.models.load import quiet_transformers
 from feinschliff.models.stages import StagedModule, features_of
 
@@ -52,7 +63,7 @@ class Form(Protocol):
         ...
 
     def pixels(self, image: Image.Image) -> Pixels:
-        """RGB to [3, height, width]."""
+        """RGB to [channels, height, width]; as many channels as ``mean`` has."""
         ...
 
 
@@ -60,7 +71,7 @@ class Form(Protocol):
 class LoadedVision:
     """A body in fp32, how images come to it, and what is needed to write it again."""
 
-    body: StagedModule
+    body: StagedModule | KerasBody
     form: Form
     classifier: str | None
     """Name of the linear layer that was taken out; None: there was none, features are the model's output."""
@@ -69,7 +80,9 @@ class LoadedVision:
     """Of that layer."""
     announcements: list[str]
     factory: factories.Factory | None = None
-    """What made the network; None: transformers."""
+    """What made the network, where a Python function did."""
+    keras: KerasModel | None = None
+    """Where it comes from, where that is a Keras file."""
     processor: Any = None
     max_length_tokens: int = 10**9
     """Images are never cut."""
@@ -102,13 +115,15 @@ class ProcessorForm:
 
 
 def load_vision(folder: Path) -> LoadedVision:
-    """The image model of a folder: transformers', or what a factory makes.
+    """The image model of a folder: transformers', what a factory makes, or a Keras file.
 
     Raises:
         ModelError: it reads no images, cannot be loaded, or its answer does not come from a linear layer.
     """
     if factories.is_factory(folder):
         return _from_factory(folder)
+    if keras_files.is_keras(folder):
+        return _from_keras(folder)
     model, processor = _from_transformers(folder)
     loaded = _taken_apart(model, ProcessorForm(processor, folder), folder)
     loaded.processor = processor
@@ -128,6 +143,15 @@ def _from_factory(folder: Path) -> LoadedVision:
     loaded.factory = factory
     loaded.announcements.insert(0, f"Python code of {factory.factory} was imported: its name asked for it")
     return loaded
+
+
+def _from_keras(folder: Path) -> LoadedVision:
+    model = load_keras(folder)
+    form, said = image_form(model)
+    named = [*model.graph.said, *said] if model.facts.labels is None else said
+    seen = f"{model.body.num_layers} layers below the classifier"
+    weight, bias = model.weight_Cd, model.bias_C
+    return LoadedVision(model.body, form, model.graph.classifier.name, weight, bias, [*named, seen], keras=model)
 
 
 def _from_transformers(folder: Path) -> tuple[Any, Any]:
@@ -208,7 +232,7 @@ def whole_state(loaded: LoadedVision, weights: Mapping[str, Tensor], into: str |
     """Weights and buffers in fp32 by the model's own names; the head's under ``into``, else left out."""
     start = "body.model."
     state = {name.removeprefix(start): value.detach() for name, value in weights.items() if name.startswith(start)}
-    state = {**loaded.body.buffers_fp32, **state}
+    state = {**(loaded.body.buffers_fp32 if isinstance(loaded.body, StagedModule) else {}), **state}
     if into is not None:
         state |= {f"{into}.{part}": weights[f"head.linear.{part}"].detach().float() for part in ("weight", "bias")}
     return {name: value.contiguous() for name, value in state.items()}
@@ -218,6 +242,9 @@ def save_vision(
     loaded: LoadedVision, weights: Mapping[str, Tensor], label_names: Sequence[str], multi_label: bool, folder: Path
 ) -> None:
     """Write a network with ``body`` and a linear ``head`` as its ecosystem loads it, factories with code to load it."""
+    if loaded.keras is not None and isinstance(loaded.form, StretchedForm):
+        save_keras(loaded.keras, image_changes(loaded.keras, loaded.form, multi_label), weights, label_names, folder)
+        return
     if loaded.factory is not None:
         factories.save(
             loaded.factory, loaded.classifier, whole_state(loaded, weights, factories.HEAD), label_names, folder
@@ -236,6 +263,14 @@ def save_vision(
     model.load_state_dict(whole_state(loaded, weights, loaded.classifier))
     model.eval().save_pretrained(folder)
     loaded.processor.save_pretrained(folder)
+
+
+def plain_image_probabilities(folder: Path, images: Sequence[Image.Image], multi_label: bool) -> Tensor:
+    """Probabilities [N, C] of a written folder, by transformers, by Keras, or by the code that lies in it."""
+    if keras_files.is_keras(folder):
+        return plain_probabilities(folder, images)
+    logits = plain_image_logits(folder, images)
+    return torch.sigmoid(logits) if multi_label else torch.softmax(logits, -1)
 
 
 @torch.inference_mode()

@@ -80,6 +80,8 @@ class ColumnsFound(Result):
     """The columns of the numbers to be predicted."""
     image: str | None = None
     """The column of images, where rows are images; ``text`` names it too."""
+    numbers: list[str] = Field(default_factory=list)
+    """The columns that are read, in their order, where rows are numbers; ``text`` is then empty."""
     tags: TagsFound | None = None
     """Spans that are given as a tag for each token; None: by characters."""
     announcements: list[str] = Field(default_factory=list)

@@ -56,6 +56,13 @@ class ModelDetails(Result):
     verified: bool | None = None
     folder: str | None
     """Where it lies on this machine."""
+    num_layers: int | None = None
+    """Layers below the classifier, of a Keras file."""
+    input_shape: list[int | None] | None = None
+    """Of a row, of a Keras file; None inside: any size."""
+    loadable: bool | None = None
+    """Whether a Keras file can be loaded and tuned."""
+    not_loadable_because: str | None = None
 
 
 class PulledModel(Result):
@@ -63,7 +70,7 @@ class PulledModel(Result):
 
     name: str
     folder: str
-    origin: Literal["folder", "hub", "wheel", "factory"]
+    origin: Literal["folder", "file", "hub", "wheel", "factory"]
     revision: str | None
     """Commit of the Hub, or version of the wheel."""
     license: str | None

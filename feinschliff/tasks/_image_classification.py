@@ -16,7 +16,7 @@ from feinschliff.engine.scoring import outputs
 from feinschliff.errors import ModelError
 from feinschliff.models.heads import TokenHead
 from feinschliff.models.plain import Complete
-from feinschliff.models.vision import LoadedVision, load_vision, plain_image_logits, save_vision
+from feinschliff.models.vision import LoadedVision, load_vision, plain_image_probabilities, save_vision
 from feinschliff.tasks._augmentation import augmentation
 from feinschliff.tasks._classification import Classification
 from feinschliff.tasks._image_network import ImageNetwork
@@ -45,6 +45,8 @@ class ImageClassification(ExportedAsTrained, Classification):
         for module in loaded.body.modules():
             if isinstance(module, nn.Dropout):
                 module.p = model.dropout
+        if model.dropout and loaded.keras is not None:
+            loaded.announcements.append("dropout acts on the features below the head: Keras's own layers stay off")
         augment = augmentation(self.config.augmentation, loaded.form.height, loaded.form.width)
         if augment is not None:
             said = f"augmentation {self.config.augmentation}: outputs of frozen layers are not kept"
@@ -80,8 +82,8 @@ class ImageClassification(ExportedAsTrained, Classification):
         self, folder: Path, examples: Sequence[Example], complete: Complete = lambda model: model
     ) -> Floats:
         """Probabilities [N, C] of the folder as others load it, its own way of bringing images to size included."""
-        logits = plain_image_logits(folder, [image_of(example) for example in examples])
-        return (torch.sigmoid(logits) if self.context.multi_label else torch.softmax(logits, -1)).detach().numpy()
+        images = [image_of(example) for example in examples]
+        return plain_image_probabilities(folder, images, self.context.multi_label).detach().numpy()
 
     def own_outputs(
         self, network: Any, examples: Sequence[Example], max_length_tokens: int, num_virtual_tokens: int = 0

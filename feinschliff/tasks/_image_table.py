@@ -34,7 +34,7 @@ def image_table(examples: Sequence[Example], form: Form) -> ImageTable:
     if key is not None and key in _kept:
         _kept.move_to_end(key)
         return _kept[key]
-    pixels = empty_pixels(len(examples), form.height, form.width)
+    pixels = empty_pixels(len(examples), form.height, form.width, len(form.mean))
 
     def fill(row: int) -> None:
         pixels[row] = torch.from_numpy(form.pixels(image_of(examples[row])))
@@ -66,7 +66,7 @@ def image_of(example: Example) -> Image.Image:
 
 def _key(examples: Sequence[Example], form: Form) -> str | None:
     """What a table follows from; None where images were not looked at."""
-    digest = hashlib.sha256(f"{type(form).__name__} {form.height} {form.width}".encode())
+    digest = hashlib.sha256(f"{type(form).__name__} {form.height} {form.width} {len(form.mean)}".encode())
     for example in examples:
         if example.image is None or not example.image.digest:
             return None

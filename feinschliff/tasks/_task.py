@@ -39,6 +39,8 @@ class TaskContext:
     label_smoothing: float = 0.0
     target_names: tuple[str, ...] = ()
     """Regression: the columns that are predicted."""
+    number_names: tuple[str, ...] = ()
+    """Rows of numbers: the columns that are read, in the order of the model's input."""
     target_means: tuple[float, ...] = ()
     """Regression: of the training rows, per target."""
     target_scales: tuple[float, ...] = ()

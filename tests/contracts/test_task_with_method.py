@@ -39,9 +39,14 @@ ROWS = {
     "embeddings": ("ranked", "similar"),
     "image_classification": ("images",),
     "sequence_to_sequence": ("texts",),
+    "tabular_classification": ("numbers",),
 }
-MODELS = {"image_classification": "tiny_vit", "sequence_to_sequence": "tiny_bart"}
 """Kinds of rows a task is tried with; a new task needs a line here."""
+MODELS = {
+    "image_classification": "tiny_vit",
+    "sequence_to_sequence": "tiny_bart",
+    "tabular_classification": "tiny_keras",
+}
 SWITCHED_OFF = {"lora", "ia3", "bottleneck_adapter", "prefix_tuning", "prompt_tuning"}
 """Methods whose ``reference`` is the base model."""
 CASES = [(task, method, kind) for task, method in PAIRS for kind in ROWS[task]]
@@ -81,15 +86,18 @@ def test_members_are_found_and_say_an_example() -> None:
 
 def test_pairs_that_make_no_sense_are_refused_with_a_reason() -> None:
     pairs = set(ALL) - set(PAIRS)
-    assert pairs == {("image_classification", name) for name in registry.names("method") if _needs_tokens(name)} | {
+    methods = registry.names("method")
+    assert pairs == {
+        *(("image_classification", name) for name in methods if _says(name, "NEEDS_TOKENS")),
+        *(("tabular_classification", name) for name in methods if _says(name, "NEEDS_TOKENS", "NEEDS_LINEAR_LAYERS")),
         ("sequence_to_sequence", "prefix_tuning"),
         ("sequence_to_sequence", "prompt_tuning"),
     }
     assert all(fault.why and fault.remedy for pair in pairs for fault in refused(*pair))
 
 
-def _needs_tokens(method: str) -> bool:
-    return registry.says("method", method, "NEEDS_TOKENS")
+def _says(method: str, *facts: str) -> bool:
+    return any(registry.says("method", method, fact) for fact in facts)
 
 
 @pytest.mark.parametrize(("task", "method", "kind"), CASES)

@@ -15,6 +15,13 @@ def test_without_wishes_all_are_tried() -> None:
     assert {str(recipe.method["type"]) for recipe in recipes} == {"frozen_layers", "lora", "full"}
 
 
+def test_networks_of_convolutions_go_farther_and_without_lora() -> None:
+    recipes = {recipe.name: recipe for recipe in candidates(6, has_linear_layers=False)}
+    assert "lora" not in recipes
+    assert recipes["full, far"].training["learning_rate"] == 10 * recipes["full, strong"].training["learning_rate"]
+    assert "full, far" not in {recipe.name for recipe in candidates(6)}
+
+
 def test_a_named_method_is_the_only_one() -> None:
     config = RunConfig.model_validate({"method": {"type": "lora", "rank": 4}})
     (only,) = usable(candidates(6), config, {"method.type", "method.rank"})

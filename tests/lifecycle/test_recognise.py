@@ -10,10 +10,11 @@ from feinschliff.config.run import RunConfig
 from feinschliff.errors import ConfigError
 from feinschliff.lifecycle.recognise import with_rows, with_task
 from feinschliff.results.data import ColumnsFound, Kind
+from tests.models.tiny_keras import conv_net, saved, table_net
 
 
-def columns(kind: Kind, image: str | None = None) -> ColumnsFound:
-    return ColumnsFound(text=["text"], target="target", kind=kind, image=image)
+def columns(kind: Kind, **changes: object) -> ColumnsFound:
+    return ColumnsFound.model_validate({"text": ["text"], "target": "label", "kind": kind, **changes})
 
 
 def test_options_that_the_found_task_does_not_offer_are_refused() -> None:
@@ -27,7 +28,7 @@ def test_options_that_the_found_task_does_not_offer_are_refused() -> None:
 
 def test_images_need_a_model_that_reads_images_and_is_named() -> None:
     images, said = columns("single_label", image="image"), list[str]()
-    with pytest.raises(ConfigError, match="no image model was named"):
+    with pytest.raises(ConfigError, match="no model that reads images was named"):
         with_task(RunConfig(), set(), images, said.append)
     named = RunConfig.model_validate({"model": {"source": "path/of/an/image/model"}})
     assert with_task(named, {"model.source"}, images, said.append).task.type == "image_classification"
@@ -52,3 +53,25 @@ def test_texts_to_be_written_need_a_model_that_writes() -> None:
     assert "t5-small" in str(caught.value)
     config = with_task(RunConfig(), {"model.source"}, columns("texts"), said.append)
     assert config.task.type == "sequence_to_sequence"
+
+
+def test_a_keras_file_that_reads_numbers_says_so(tmp_path: Path) -> None:
+    table, images = saved(table_net(), tmp_path / "table.keras"), saved(conv_net(), tmp_path / "images.keras")
+    asked = {str(file): with_rows(RunConfig.model_validate({"model": {"source": str(file)}}), {"model.source"})
+             for file in (table, images)}  # fmt: skip
+    assert asked[str(table)].data.rows == "numbers"
+    assert asked[str(images)].data.rows == "auto"
+    named = RunConfig.model_validate({"model": {"source": str(table)}, "task": {"type": "text_classification"}})
+    assert with_rows(named, {"model.source", "task.type"}).data.rows == "labels"
+    assert with_rows(RunConfig(), set()).data.rows == "auto"
+
+
+def test_rows_of_numbers_are_for_the_task_that_reads_them() -> None:
+    rows = columns("single_label", text=[], numbers=["a", "b"])
+    config = RunConfig.model_validate({"model": {"source": "net.keras"}})
+    said: list[str] = []
+    assert with_task(config, {"model.source"}, rows, said.append).task.type == "tabular_classification"
+    with pytest.raises(ConfigError, match=r"path/model\.keras"):
+        with_task(config, set(), rows, said.append)
+    with pytest.raises(ConfigError, match="cannot read rows that are numbers"):
+        with_task(config, {"model.source", "task.type"}, rows, said.append)

@@ -16,6 +16,7 @@ import torch
 from feinschliff.config.run import RunConfig
 from feinschliff.data.examples import Answer, Example, Place, Splits
 from feinschliff.data.images import looked_at
+from feinschliff.data.number_rows import of_numbers
 from feinschliff.data.spans import Span
 from feinschliff.engine import loop
 from feinschliff.engine.events import Event
@@ -43,7 +44,7 @@ METHODS: dict[str, dict[str, Any]] = {
 
 
 def examples(num_rows: int, seed: int, kind: str = "single", longest: int = 12) -> list[Example]:
-    """Rows of ``kind`` single, multi (up to two labels), pair, values, spans, answers, ranked, similar, texts, images.
+    """Rows of kind single, multi (of labels), pair, values, spans, answers, ranked, similar, texts, images, numbers.
 
     A label's word stands in each text. Values: the number of the label and a tenth of the words. Spans, answers: the
     label's word. Ranked, similar: with the words of the label, or of another.
@@ -85,6 +86,13 @@ def _with_image(example: Example) -> Example:
     return replace(example, texts=(str(path),), image=looked_at(path).ref)
 
 
+def _with_numbers(example: Example) -> Example:
+    """Four numbers, around another place for each label."""
+    number = zlib.crc32(" ".join(example.texts).encode())
+    values = np.random.default_rng(number).normal(2 * sorted(KINDS).index(example.labels[0]), 1.0, 4)
+    return of_numbers(tuple(values.tolist()), example.labels, example.place)
+
+
 def _with_answers(example: Example) -> Example:
     """The label's word answers; of every fourth row it is not known."""
     found = tuple(Answer(span.start, span.end) for span in _with_spans(example).spans[:1])
@@ -115,6 +123,7 @@ def _with_references(example: Example) -> Example:
 TARGETS = {
     "texts": _with_references,
     "images": _with_image,
+    "numbers": _with_numbers,
     "values": _with_values,
     "spans": _with_spans,
     "answers": _with_answers,
@@ -140,6 +149,7 @@ def made_splits(num_train: int = 48, num_validation: int = 24, kind: str = "sing
         text=["text", "other"] if kind in ("pair", "answers", "ranked", "similar") else ["text"],
         target="label",
         image="text" if kind == "images" else None,
+        numbers=list("abcd") if kind == "numbers" else [],
         kind=COLUMN_KINDS.get(kind, "single_label"),
         values=["label"] if kind in NAMED else [],
     )
