@@ -110,3 +110,11 @@ def test_a_task_offers_what_it_says_it_offers(
 )
 def test_options_that_make_sense_pass(wanted: dict[str, Any]) -> None:
     assert check(RunConfig.model_validate(wanted)) == []
+
+
+@pytest.mark.parametrize("task", ["image_classification", "tabular_classification", "sequence_to_sequence"])
+def test_adversarial_steps_want_a_task_that_reads_tokens_and_writes_none(task: str) -> None:
+    wanted = {"task": {"type": task}, "method": {"type": "full"}, "training": {"adversarial_epsilon": 0.5}}
+    (fault,) = rules.check(RunConfig.model_validate(wanted))
+    assert fault.where == "training.adversarial_epsilon"
+    assert task in fault.what

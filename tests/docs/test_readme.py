@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
+import feinschliff.lifecycle
 from feinschliff.cli.main import VERBS, main
 from feinschliff.config.load import load_run_config
 from tests.conftest import REPOSITORY
@@ -61,7 +62,9 @@ def verbs_do_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[st
             return stand_in(name)
 
     for name in VERBS:
-        monkeypatch.setitem(sys.modules, f"feinschliff.lifecycle.{name}", Module(f"feinschliff.lifecycle.{name}"))
+        module = Module(f"feinschliff.lifecycle.{name}")
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+        monkeypatch.setattr(feinschliff.lifecycle, name, module, raising=False)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "run.yaml").write_text("data:\n  train: [a.csv]\nmethod: lora\n", encoding="utf-8")
     return called
