@@ -131,6 +131,6 @@ def label_error_drafts(scanned: Scan, embed: Embed, seed: int) -> Iterator[Draft
         (int(rows[one.row]), f"{one.given!r}, but {one.suggested!r} at {one.confidence:.2f}")
         for one in found[:MAX_SHOWN]
     )
-    message = f"{len(found):,} labels look wrong{among}, judged by rows with similar texts"
+    message = f"{len(found):,} labels look wrong{among}, judged by the rows most like them"
     remedy = "look at them, the surest first" if found else ""
     yield Draft("label_error", "warning" if found else "info", len(found), message, remedy, shown)
