@@ -45,6 +45,10 @@ def label_drafts(scanned: Scan, has_test_file: bool) -> Iterator[Draft]:
     yield from _spelling(scanned)
     counts = label_counts(scanned, [0])
     if not counts:
+        if len(scanned.set_of) and scanned.columns.kind in ("spans", "multi_label"):
+            wanted = "span" if scanned.columns.kind == "spans" else "label"
+            message = f"no row has a {wanted}: there is nothing to learn"
+            yield Draft("no_label", "error", len(scanned.set_of), message, "name another column: --target COLUMN")
         return
     if len(counts) == 1 and scanned.columns.kind == "single_label":
         message = f"every row has the label {next(iter(counts))!r}"

@@ -26,7 +26,7 @@ from feinschliff.results.data import ColumnsFound
 
 __all__ = ["load_examples", "load_splits", "open_with_columns", "sha256_of_sources"]
 
-_MIN_ROWS = 4
+FEWEST_ROWS = 4
 
 
 def open_with_columns(
@@ -127,14 +127,17 @@ def _check_classes(pool: list[Example], splits: Splits, config: DataConfig) -> N
         _check_single_labels(pool, counts, splits.columns.target or "", config)
     if len(pool) > 1 and splits.columns.kind == "values":
         _check_values(pool, splits.columns.values, config)
-    if len(pool) < _MIN_ROWS:
+    if len(pool) < FEWEST_ROWS:
         rows = "1 usable row" if len(pool) == 1 else f"{len(pool)} usable rows"
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in count_reasons(splits.dropped).items())
+        classes = splits.columns.kind in ("single_label", "multi_label")
+        needed = f"{'every class needs' if classes else 'there must be'} rows to train on and rows to test on"
+        mend = "mend the rows that were dropped, or " if reasons else ""
         raise DataError(
             f"{rows}: too few to learn from and to judge",
             where=where,
-            why="every class needs rows to train on and rows to test on" + (f"; dropped: {reasons}" if reasons else ""),
-            remedy="give some dozens of rows a class at least",
+            why=needed + (f"; dropped: {reasons}" if reasons else ""),
+            remedy=f"{mend}give some dozens of rows{' a class' if classes else ''} at least",
         )
 
 

@@ -18,6 +18,7 @@ from feinschliff.errors import DataError, Fault
 from feinschliff.results.data import ColumnsFound, DroppedRow
 
 SHOWN_CHARACTERS = 120
+_SAYS = " (it says "
 
 
 @dataclass(slots=True)
@@ -113,12 +114,24 @@ def dropped_row(example: Example, reason: str) -> DroppedRow:
 
 
 def count_reasons(dropped: Iterable[DroppedRow]) -> dict[str, int]:
-    """Reason (without what follows a colon: other rows' places) to number of rows."""
-    counts: dict[str, int] = {}
+    """Reason (without what follows a colon: other rows' places) to number of rows; of what cells say, three."""
+    groups: dict[tuple[str, bool], list[str]] = {}
     for row in dropped:
-        reason = row.reason.split(":")[0]
-        counts[reason] = counts.get(reason, 0) + 1
-    return counts
+        groups.setdefault(reason_kind(row.reason), []).append(row.reason)
+    return {one_reason(reasons): len(reasons) for reasons in groups.values()}
+
+
+def reason_kind(reason: str) -> tuple[str, bool]:
+    """What a reason shares with those of other rows, and whether it also says what stands in the cell."""
+    kind, says, _ = reason.partition(_SAYS)
+    return kind.split(":")[0], bool(says)
+
+
+def one_reason(reasons: Sequence[str]) -> str:
+    """Reasons of one kind as one, with what up to three of them say."""
+    kind, says = reason_kind(reasons[0])
+    said = list(dict.fromkeys(reason.partition(_SAYS)[2].removesuffix(")") for reason in reasons))
+    return f"{kind}{_SAYS}{', '.join(said[:3])}{' ...' if said[3:] else ''})" if says else kind
 
 
 OTHER_FILES = "the other files have it"
@@ -133,13 +146,15 @@ def check_table_columns(
         DataError: every missing column of every table.
     """
     targets = columns.values or ([columns.target] if columns.target else [])
-    needed = [*columns.text, *columns.numbers, *(targets if needs_labels else [])]
+    texts = columns.text[:2] if columns.kind == "pairs" else columns.text  # a row needs no negatives
+    needed = [*texts, *columns.numbers, *(targets if needs_labels else [])]
     needed += [name for name in (columns.group, columns.time) if name and needs_labels]
     faults = []
     for table in tables:
         for name in needed:
             if name not in table.columns:
-                near = difflib.get_close_matches(name, table.columns, n=1, cutoff=0.5)
+                free = [column for column in table.columns if column not in needed]
+                near = difflib.get_close_matches(name, free, n=1, cutoff=0.5)
                 hint = f"rename {near[0]!r} to {name!r}" if near else f"its columns: {', '.join(table.columns)}"
                 faults.append(Fault(f"there is no column {name!r}", table.name, why, hint))
     if faults:
