@@ -106,7 +106,9 @@ def _unknown(scanned: Scan, counts: dict[str, int]) -> Iterator[Draft]:
     if rows:
         message = f"{len(rows):,} validation or test rows have a label that no training row has"
         shown = tuple((row, said_labels(scanned, row)) for row in rows[:MAX_SHOWN])
-        yield Draft("unknown_label", "error", len(rows), message, "correct it, or add training rows with it", shown)
+        missed = scanned.columns.kind == "spans"  # a run goes on, and counts them as missed
+        severity: Severity = "warning" if missed else "error"
+        yield Draft("unknown_label", severity, len(rows), message, "correct it, or add training rows with it", shown)
 
 
 def label_error_drafts(scanned: Scan, embed: Embed, seed: int) -> Iterator[Draft]:

@@ -17,7 +17,13 @@ from feinschliff.data.image_duplicates import ImageFingerprints
 from feinschliff.data.near_duplicates import Duplicates, find_near_duplicates
 from feinschliff.data.numbers import strata
 from feinschliff.data.row_kinds import columns_of, load_examples, reader_of
-from feinschliff.data.rows_to_examples import check_table_columns, count_reasons, dropped_row, refuse_unknown_labels
+from feinschliff.data.rows_to_examples import (
+    check_table_columns,
+    count_reasons,
+    dropped_row,
+    refuse_unknown_labels,
+    say_unknown_types,
+)
 from feinschliff.data.sources import open_tables, read_tables, sha256_of_sources
 from feinschliff.data.splits import Integers, SplitRows, split_rows, split_rows_by_time, units_of
 from feinschliff.data.tables import FaultList, Table, at
@@ -77,8 +83,11 @@ def load_splits(config: DataConfig, seed: int) -> Splits:
     if config.duplicates == "drop":
         pool = _without_exact_duplicates(pool, splits)
     _check_classes(pool, splits, config)
-    if columns.kind != "spans":  # a rare type of entity may lack in the training rows: it is missed, not impossible
-        refuse_unknown_labels([*splits.validation, *splits.test], set(label_names(pool)), "no training row has it")
+    held_out, known = [*splits.validation, *splits.test], set(label_names(pool))
+    if columns.kind == "spans":  # a rare type of entity may lack in the training rows: it is missed, not impossible
+        splits.announcements += say_unknown_types(held_out, known)
+    else:
+        refuse_unknown_labels(held_out, known, "no training row has it")
     clusters = _clean_and_cluster(pool, splits, config)
     pool = splits.train
     _check_classes(pool, splits, config)

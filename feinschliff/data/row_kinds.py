@@ -24,6 +24,7 @@ from feinschliff.data.rows_to_examples import (
     check_table_columns,
     group_and_time,
     refuse_unknown_labels,
+    say_unknown_types,
 )
 from feinschliff.data.sources import open_tables, read_tables
 from feinschliff.data.span_columns import SpanColumns, looks_like_spans, nearly_spans
@@ -267,7 +268,10 @@ def load_examples(
     check_table_columns(tables, columns, needs_labels, why)
     reader = reader_of(columns, needs_labels)
     examples = list(reader.read(read_tables(tables)))
-    if known_labels is not None and columns.kind != "spans":
+    unknown: list[str] = []
+    if known_labels is not None and columns.kind == "spans":
+        unknown = say_unknown_types(examples, known_labels)
+    elif known_labels is not None:
         refuse_unknown_labels(examples, known_labels, "the run does not know it")
     if not examples:
         raise DataError(
@@ -277,4 +281,4 @@ def load_examples(
             remedy="mend the rows, or name other columns: --text COLUMN, --target COLUMN",
         )
     said = [note for table in tables for note in table.announcements]
-    return examples, reader.dropped, said + reader.announcements()
+    return examples, reader.dropped, said + reader.announcements() + unknown

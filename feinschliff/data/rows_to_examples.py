@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import math
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -159,6 +160,15 @@ def check_table_columns(
                 faults.append(Fault(f"there is no column {name!r}", table.name, why, hint))
     if faults:
         raise DataError(faults)
+
+
+def say_unknown_types(examples: Iterable[Example], known: Collection[str]) -> list[str]:
+    """How many spans of held-out rows are of types that cannot have been learned; they are judged all the same."""
+    counts = Counter(span.label for example in examples for span in example.spans if span.label not in known)
+    shown = ", ".join(f"{label} {count:,}" for label, count in counts.most_common(5))
+    more = " ..." if len(counts) > 5 else ""
+    said = f"{counts.total():,} entities of types that no training row has ({shown}{more}): they count as missed"
+    return [said] if counts else []
 
 
 def refuse_unknown_labels(examples: Iterable[Example], known: Collection[str], why: str) -> None:

@@ -221,3 +221,22 @@ def test_a_check_counts_faults_of_one_kind_together(desk: Path, capsys: Capture)
         ("warning", "missing_label", 30),
     ]
     assert findings[1]["examples"][3]["note"].endswith(f"2 to 999 of {LENGTH} characters")
+
+
+def test_types_that_no_training_row_has_count_as_missed(
+    desk: Path, tiny_bert: Path, tagger: Path, capsys: Capture
+) -> None:
+    (desk / "good.conll").write_text(GOOD, encoding="utf-8")
+    (desk / "places.conll").write_text(GOOD.replace("B-PER", "B-LOC"), encoding="utf-8")
+    said = "30 entities of types that no training row has (LOC 30): they count as missed"
+    judged = call(capsys, "evaluate", str(tagger), "places.conll", "--json")
+    assert judged.document["metrics"]["entity_recall"]["value"] == 0
+    assert said in judged.document["notes"]
+    for verb, option in (("train", "--validation"), ("train", "--test"), ("tune", "--test")):
+        command = [*learning(verb, "good.conll", tiny_bert), option, "places.conll"]
+        outcome = call(capsys, *command, "--output-dir", f"runs/{verb}{option}")
+        assert outcome.code in (0, 1), outcome
+        assert said in outcome.err
+    assert call(capsys, "evaluate", "runs/train--test", "--json").document["rows"] == 30
+    checked = call(capsys, "data", "check", "good.conll", "--test", "places.conll", "--model", "none", "--json")
+    assert ("warning", "unknown_label") in {(one["severity"], one["kind"]) for one in checked.document["findings"]}
