@@ -14,6 +14,7 @@ from pathlib import Path
 from feinschliff.config.data import DataConfig
 from feinschliff.data.columns import cell_labels, cell_text, is_missing
 from feinschliff.data.examples import Example, target_of
+from feinschliff.data.image_rows import cells_beside
 from feinschliff.data.label_quality import spellings
 from feinschliff.data.load import open_with_columns
 from feinschliff.data.row_kinds import reader_of
@@ -114,8 +115,8 @@ def clean(
     cleaner = _Cleaner(columns, keep, changes, too_small)
     names = list(dict.fromkeys(name for table in tables for name in table.columns))
     with RowWriter(output, names, overwrite) as writer:
-        for cells, _ in cleaner.rows(tables):
-            writer.write(cells)
+        for cells, example in cleaner.rows(tables):
+            writer.write(cells_beside(Row(cells, example.place), columns.image, output.parent))
         write_dropped(list_path, cleaner.dropped, overwrite)
     return CleanResult(
         output=str(output),

@@ -63,6 +63,8 @@ class _Content:
     mean_length: float
     mean_words: float
     share_numeric: float
+    share_comma: float
+    """Of cells that are numbers with a decimal comma."""
     is_list: bool
 
     @property
@@ -99,7 +101,7 @@ def find_columns(
     taken = {target, config.group, config.time, *values}
     texts = list(config.text) or _find_texts([contents[name] for name in columns if name not in taken])
     if not texts or (target is None and needs_target):
-        raise _nothing_found(columns, contents, texts, target, sample[0].place.file)
+        raise _nothing_found(list(contents.values()), texts, target, sample[0].place.file, config.rows == "values")
     how = "as asked" if config.text else "found"
     said.append(f"text column{'s' if len(texts) > 1 else ''} {_quoted(texts)} ({how})")
     separator, several = None, False
@@ -139,15 +141,17 @@ def _find_values(columns: Sequence[str], sample: Sequence[Row], target: str | No
 
 
 def _find_measurement(candidates: list[_Content], sample: Sequence[Row], config: DataConfig) -> str | None:
-    """The only column of measurements, where no column looks like labels."""
+    """The only column of measurements, or of any numbers where those were asked for; labels were not found."""
     if config.rows == "labels":
         return None
+    possible = [content for content in candidates if _plain(content.name) not in _OTHER_NAMES]
     names = [
         content.name
-        for content in candidates
-        if _plain(content.name) not in _OTHER_NAMES
-        and are_measurements(cell for row in sample if not is_missing(cell := row.cells.get(content.name)))
+        for content in possible
+        if are_measurements(cell for row in sample if not is_missing(cell := row.cells.get(content.name)))
     ]
+    if not names and config.rows == "values":
+        names = [content.name for content in possible if content.share_numeric >= 0.5]
     return names[0] if len(names) == 1 else None
 
 
@@ -232,6 +236,7 @@ def _content(name: str, sample: Sequence[Row]) -> _Content:
         mean_length=sum(map(len, texts)) / count,
         mean_words=sum(len(text.split()) for text in texts) / count,
         share_numeric=sum(bool(re.fullmatch(r"[+-]?\d*\.?\d+", text)) for text in texts) / count,
+        share_comma=sum(bool(re.fullmatch(r"[+-]?\d+,\d+", text)) for text in texts) / count,
         is_list=bool(filled) and all(isinstance(cell, list | tuple) for cell in filled),
     )
 
@@ -323,18 +328,27 @@ def _say_target(content: _Content, asked: bool, several: bool, separator: str | 
 
 
 def _nothing_found(
-    columns: Sequence[str], contents: dict[str, _Content], texts: list[str], target: str | None, file: str
+    contents: list[_Content], texts: list[str], target: str | None, file: str, numbers: bool
 ) -> DataError:
-    listing = "; ".join(f"{name} ({contents[name].num_distinct} distinct values)" for name in columns) or "none"
+    """Which roles no column has, and which column may have been meant."""
+    listing = "; ".join(f"{content.name} ({content.num_distinct} distinct values)" for content in contents) or "none"
     faults = []
     if not texts:
         faults.append(Fault("no text column was found", file, f"columns: {listing}", "name it: --text COLUMN"))
     if target is None:
-        fitting = [contents[name] for name in columns if name not in texts and contents[name].can_be_label]
+        others = [content for content in contents if content.name not in texts]
+        numeric = [content for content in others if content.share_numeric >= 0.5]
+        fitting = [content for content in others if content.can_be_label and not numbers] or numeric
         best = min(fitting, key=lambda content: content.num_distinct, default=None)
         example = f" (for instance --target {best.name})" if best else ""
-        remedy = f"name it: --target COLUMN{example}, or add a column with the label of each row"
-        faults.append(Fault("no label column was found", file, f"columns: {listing}", remedy))
+        wanted = "number" if numbers else "label"
+        remedy = f"name it: --target COLUMN{example}, or add a column with the {wanted} of each row"
+        comma = next((content.name for content in others if content.share_comma >= 0.5), None)
+        if comma is not None:
+            listing += f"; {comma} holds numbers with a decimal comma"
+            remedy = f"write the numbers of {comma} with a point (3.5), or {remedy}"
+        what = "no column of numbers to be predicted was found" if numbers else "no label column was found"
+        faults.append(Fault(what, file, f"columns: {listing}", remedy))
     return DataError(faults)
 
 

@@ -95,7 +95,8 @@ def find_encoding(path: Path) -> str:
 
 def _refuse_binary(path: Path, sample: bytes) -> None:
     if not sample.strip():
-        raise DataError("the file is empty", where=str(path), remedy="give a file with a header and rows")
+        header = " a header and" if inner_suffix(path) in (".csv", ".tsv", ".tab") else ""
+        raise DataError("the file is empty", where=str(path), remedy=f"give a file with{header} rows")
     for magic, (kind, remedy) in _MAGIC.items():
         if sample.startswith(magic):
             raise DataError(f"this is not text: it is {kind}", where=str(path), remedy=remedy)

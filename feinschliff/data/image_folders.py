@@ -17,14 +17,13 @@ _SIDES = frozenset(("train", "training", "test", "testing", "val", "valid", "val
 
 
 def holds_images(folder: Path) -> bool:
-    """Whether images lie in a folder or below it, and no .txt file lies in a subfolder: those are classes of texts."""
-    found = False
+    """Whether images lie in a folder or below it, more than .txt files in subfolders: those are texts."""
+    num_images = num_texts = 0
     for current, names, files in os.walk(folder):
         names[:] = sorted(name for name in names if not name.startswith("."))
-        found = found or any(_is_image(Path(file)) for file in files)
-        if Path(current) != folder and any(file.lower().endswith(".txt") for file in files):
-            return False
-    return found
+        num_images += sum(_is_image(Path(file)) for file in files)
+        num_texts += sum(file.lower().endswith(".txt") for file in files) if Path(current) != folder else 0
+    return num_images > num_texts
 
 
 def _is_image(file: Path) -> bool:

@@ -21,7 +21,7 @@ from feinschliff.data.columns import cell_labels, cell_text, find_columns
 from feinschliff.data.examples import Example, Place
 from feinschliff.data.images import SUFFIXES, Looked, UnreadableImage, looked_at
 from feinschliff.data.rows_to_examples import count_reasons, dropped_row, group_and_time
-from feinschliff.data.tables import Cell, Row
+from feinschliff.data.tables import Cell, Row, at
 from feinschliff.errors import DataError
 from feinschliff.results.data import ColumnsFound, DroppedRow
 from feinschliff.store.run_directory import write_bytes
@@ -69,7 +69,37 @@ def _path_of(row: Row, name: str) -> Path | None:
     return next((path for path in (beside, given) if path.is_file()), None)
 
 
-def find_image_columns(columns: Sequence[str], sample: Sequence[Row], config: DataConfig) -> ColumnsFound | None:
+def refuse_missing_images(columns: Sequence[str], sample: Sequence[Row]) -> None:
+    """Refuse a column of nothing but names of image files, most of which are not there.
+
+    Raises:
+        DataError: the first of them, and how many there are.
+    """
+    for name in columns:
+        rows = [row for row in sample[:SEEN_ROWS] if row.cells.get(name) not in (None, "")]
+        absent = [row for row in rows if _named_like_image(row.cells[name]) and _path_of(row, name) is None]
+        if absent and all(_named_like_image(row.cells[name]) for row in rows):
+            place = absent[0].place
+            raise DataError(
+                f"column {name!r} names image files that are not there",
+                where=at(place.file, place.line),
+                why=f"{len(absent)} of the first {len(rows)}, such as {_shown(absent[0], name)!r}; looked beside "
+                f"{place.file} and in {Path.cwd()}",
+                remedy="mend the paths: from the folder of the file that names them, from here, or absolute",
+            )
+
+
+def cells_beside(row: Row, name: str | None, folder: Path) -> Mapping[str, Cell]:
+    """The cells for a file in ``folder``: the path of an image is written as it holds from there."""
+    cell, path = (row.cells.get(name), _path_of(row, name)) if name is not None else (None, None)
+    if name is None or path is None or not isinstance(cell, str) or Path(cell.strip()).expanduser().is_absolute():
+        return row.cells
+    return {**row.cells, name: Path(os.path.relpath(path.absolute(), folder.absolute())).as_posix()}
+
+
+def find_image_columns(
+    columns: Sequence[str], sample: Sequence[Row], config: DataConfig, needs_target: bool = True
+) -> ColumnsFound | None:
     """The image column and its label column; None where no column holds images.
 
     Raises:
@@ -79,6 +109,7 @@ def find_image_columns(columns: Sequence[str], sample: Sequence[Row], config: Da
     found = image_columns(sample, named or columns)
     if not found:
         if config.rows == "images":
+            refuse_missing_images(named or columns, sample)
             raise DataError(
                 "no column of images was found",
                 where=sample[0].place.file,
@@ -91,8 +122,14 @@ def find_image_columns(columns: Sequence[str], sample: Sequence[Row], config: Da
     bare = [Row({**row.cells, **dict.fromkeys(found, "image")}, row.place) for row in sample]
     asked = config.model_copy(update={"text": (image,), "rows": "labels"})
     kept = [name for name in columns if name not in others]
-    has_target = len([name for name in kept if name != image]) > 0
-    answer = find_columns(kept, bare, asked, needs_target=has_target)
+    if needs_target and kept == [image]:
+        raise DataError(
+            "no label column was found",
+            where=sample[0].place.file,
+            why=f"there are images in column {image!r}, and nothing beside them",
+            remedy="put them into one folder a class, or write a csv with the columns image and label",
+        )
+    answer = find_columns(kept, bare, asked, needs_target=len(kept) > 1)
     said = [f"image column {image!r} ({'as asked' if named else 'found'})", *answer.announcements[1:]]
     if others:
         said.append(f"other columns with images are not used: {', '.join(others)}")

@@ -45,6 +45,10 @@ def label_drafts(scanned: Scan, has_test_file: bool) -> Iterator[Draft]:
     yield from _spelling(scanned)
     counts = label_counts(scanned, [0])
     if not counts:
+        if len(scanned.set_of) and scanned.columns.kind in ("spans", "multi_label"):
+            wanted = "span" if scanned.columns.kind == "spans" else "label"
+            message = f"no row has a {wanted}: there is nothing to learn"
+            yield Draft("no_label", "error", len(scanned.set_of), message, "name another column: --target COLUMN")
         return
     if len(counts) == 1 and scanned.columns.kind == "single_label":
         message = f"every row has the label {next(iter(counts))!r}"
@@ -102,7 +106,9 @@ def _unknown(scanned: Scan, counts: dict[str, int]) -> Iterator[Draft]:
     if rows:
         message = f"{len(rows):,} validation or test rows have a label that no training row has"
         shown = tuple((row, said_labels(scanned, row)) for row in rows[:MAX_SHOWN])
-        yield Draft("unknown_label", "error", len(rows), message, "correct it, or add training rows with it", shown)
+        missed = scanned.columns.kind == "spans"  # a run goes on, and counts them as missed
+        severity: Severity = "warning" if missed else "error"
+        yield Draft("unknown_label", severity, len(rows), message, "correct it, or add training rows with it", shown)
 
 
 def label_error_drafts(scanned: Scan, embed: Embed, seed: int) -> Iterator[Draft]:

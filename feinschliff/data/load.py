@@ -17,7 +17,13 @@ from feinschliff.data.image_duplicates import ImageFingerprints
 from feinschliff.data.near_duplicates import Duplicates, find_near_duplicates
 from feinschliff.data.numbers import strata
 from feinschliff.data.row_kinds import columns_of, load_examples, reader_of
-from feinschliff.data.rows_to_examples import check_table_columns, count_reasons, dropped_row, refuse_unknown_labels
+from feinschliff.data.rows_to_examples import (
+    check_table_columns,
+    count_reasons,
+    dropped_row,
+    refuse_unknown_labels,
+    say_unknown_types,
+)
 from feinschliff.data.sources import open_tables, read_tables, sha256_of_sources
 from feinschliff.data.splits import Integers, SplitRows, split_rows, split_rows_by_time, units_of
 from feinschliff.data.tables import FaultList, Table, at
@@ -26,7 +32,7 @@ from feinschliff.results.data import ColumnsFound
 
 __all__ = ["load_examples", "load_splits", "open_with_columns", "sha256_of_sources"]
 
-_MIN_ROWS = 4
+FEWEST_ROWS = 4
 
 
 def open_with_columns(
@@ -77,8 +83,11 @@ def load_splits(config: DataConfig, seed: int) -> Splits:
     if config.duplicates == "drop":
         pool = _without_exact_duplicates(pool, splits)
     _check_classes(pool, splits, config)
-    if columns.kind != "spans":  # a rare type of entity may lack in the training rows: it is missed, not impossible
-        refuse_unknown_labels([*splits.validation, *splits.test], set(label_names(pool)), "no training row has it")
+    held_out, known = [*splits.validation, *splits.test], set(label_names(pool))
+    if columns.kind == "spans":  # a rare type of entity may lack in the training rows: it is missed, not impossible
+        splits.announcements += say_unknown_types(held_out, known)
+    else:
+        refuse_unknown_labels(held_out, known, "no training row has it")
     clusters = _clean_and_cluster(pool, splits, config)
     pool = splits.train
     _check_classes(pool, splits, config)
@@ -127,14 +136,17 @@ def _check_classes(pool: list[Example], splits: Splits, config: DataConfig) -> N
         _check_single_labels(pool, counts, splits.columns.target or "", config)
     if len(pool) > 1 and splits.columns.kind == "values":
         _check_values(pool, splits.columns.values, config)
-    if len(pool) < _MIN_ROWS:
+    if len(pool) < FEWEST_ROWS:
         rows = "1 usable row" if len(pool) == 1 else f"{len(pool)} usable rows"
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in count_reasons(splits.dropped).items())
+        classes = splits.columns.kind in ("single_label", "multi_label")
+        needed = f"{'every class needs' if classes else 'there must be'} rows to train on and rows to test on"
+        mend = "mend the rows that were dropped, or " if reasons else ""
         raise DataError(
             f"{rows}: too few to learn from and to judge",
             where=where,
-            why="every class needs rows to train on and rows to test on" + (f"; dropped: {reasons}" if reasons else ""),
-            remedy="give some dozens of rows a class at least",
+            why=needed + (f"; dropped: {reasons}" if reasons else ""),
+            remedy=f"{mend}give some dozens of rows{' a class' if classes else ''} at least",
         )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 
 from feinschliff.data.tables import Cell
@@ -10,17 +9,19 @@ from feinschliff.data.tables import Cell
 FEWEST_DISTINCT = 10
 """Fewer distinct numbers are taken for classes, even with fractions."""
 STRATA = 10
+LARGEST = 1e30
+"""Numbers beyond it are no amounts, and their squares no numbers."""
 
 
 def number(cell: Cell) -> float | None:
-    """A finite number, or None: with a point, as programs write it."""
+    """A number up to ``LARGEST``, or None: with a point, as programs write it."""
     if isinstance(cell, bool) or not isinstance(cell, int | float | str):
         return None
     try:
         found = float(cell)
     except ValueError:
         return None
-    return found if math.isfinite(found) else None
+    return found if abs(found) <= LARGEST else None
 
 
 def are_measurements(cells: Iterable[Cell]) -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from feinschliff.config.data import DataConfig
@@ -89,6 +89,9 @@ class PairExampleReader:
     needs_labels: bool = True
     """False: a single text will do, and more are taken where they are."""
     num_rows: int = 0
+    num_without_negatives: int = 0
+    num_false_negatives: int = 0
+    """Negatives that are their row's own anchor or positive."""
     dropped: list[DroppedRow] = field(default_factory=list)
 
     def read(self, rows: Iterable[Row]) -> Iterator[Example]:
@@ -117,7 +120,10 @@ class PairExampleReader:
         group, time = group_and_time(row, self.columns)
         if not self.needs_labels:
             return [Example(tuple(texts[0] for texts in cells), (), row.place, group, time, number)]
-        negatives = [text for texts in cells[2:] for text in texts if text not in (anchor, *positives)]
+        given = [text for texts in cells[2:] for text in texts]
+        negatives = [text for text in given if text not in (anchor, *positives)]
+        self.num_false_negatives += len(given) - len(negatives)
+        self.num_without_negatives += len(names) > 2 and not negatives
         # A split may not show one row of an anchor and ask for another.
         return [Example((anchor, one, *negatives), (), row.place, group or anchor, time, number) for one in positives]
 
@@ -126,10 +132,16 @@ class PairExampleReader:
 
     def announcements(self) -> list[str]:
         """See ``RowReader``."""
-        return [f"{count:,} rows dropped: {reason}" for reason, count in count_reasons(self.dropped).items()]
+        said = [f"{count:,} rows dropped: {reason}" for reason, count in count_reasons(self.dropped).items()]
+        if self.num_false_negatives:
+            said.append(f"{self.num_false_negatives:,} negatives left out: they are their row's own anchor or positive")
+        if self.num_without_negatives:
+            said.append(f"{self.num_without_negatives:,} rows have no negative; texts of other rows stand for it")
+        return said
 
 
 def _texts(cell: Cell) -> list[str]:
-    """The texts of a cell, each once: those of a list, or the one."""
+    """The texts of a cell, each once: those of a list, or the one. An object is no text."""
     parts = cell if isinstance(cell, list | tuple) else [cell]
-    return list(dict.fromkeys(cell_text(part) for part in parts if not is_missing(part)))
+    texts = (cell_text(part) for part in parts if not is_missing(part) and not isinstance(part, Mapping))
+    return list(dict.fromkeys(texts))

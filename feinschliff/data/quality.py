@@ -13,7 +13,9 @@ from feinschliff.config.data import DataConfig
 from feinschliff.data.answer_quality import answer_drafts
 from feinschliff.data.findings import MAX_SHOWN, Draft, at_row, finished, label_counts, said_labels
 from feinschliff.data.label_quality import Embed, label_drafts, label_error_drafts
+from feinschliff.data.load import FEWEST_ROWS
 from feinschliff.data.near_duplicates import Duplicates
+from feinschliff.data.rows_to_examples import one_reason
 from feinschliff.data.scan import LARGE_CELL_CHARACTERS, SETS, CountTokens, Scan, scan
 from feinschliff.data.sources import sha256_of_sources
 from feinschliff.data.value_quality import value_drafts
@@ -49,6 +51,7 @@ def check(config: DataConfig, hooks: ModelHooks | None = None, seed: int = 0) ->
     scanned = scan(config, hooks.count_tokens)
     found = scanned.fingerprints.duplicates()
     drafts = [
+        *_too_few(scanned),
         *_unusable(scanned),
         *_large_cells(scanned),
         *_exact_duplicates(scanned),
@@ -87,9 +90,18 @@ def _target_drafts(scanned: Scan, has_test: bool) -> Iterator[Draft]:
     return value_drafts(scanned) if scanned.columns.values else label_drafts(scanned, has_test)
 
 
+def _too_few(scanned: Scan) -> Iterator[Draft]:
+    usable = int((scanned.set_of == 0).sum())
+    if usable < FEWEST_ROWS:
+        remedy = "mend the rows that are left out, or give some dozens more"
+        message = f"{usable:,} usable training rows: too few to learn from and to judge"
+        yield Draft("too_few_rows", "error", usable, message, remedy)
+
+
 def _unusable(scanned: Scan) -> Iterator[Draft]:
-    for reason, rows in scanned.unusable.items():
-        kind = "nan_cells" if "(it says" in reason else "empty" if reason.startswith("no text") else "missing_label"
+    for (_, says), rows in scanned.unusable.items():
+        reason = one_reason([row.note for row in rows.examples])
+        kind = "nan_cells" if says else "empty" if reason.startswith("no text") else "missing_label"
         message = f"{rows.count:,} rows: {reason}; a run drops them"
         remedy = "fill them in, or leave it to the run"
         yield Draft(kind, "warning", rows.count, message, remedy, ready=tuple(rows.examples[:MAX_SHOWN]))

@@ -15,7 +15,7 @@ from feinschliff.config.data import DataConfig
 from feinschliff.data.answer_rows import AnswerColumns, AnswerReader, looks_like_answers
 from feinschliff.data.columns import cell_text, find_columns
 from feinschliff.data.examples import Example
-from feinschliff.data.image_rows import ImageReader, find_image_columns
+from feinschliff.data.image_rows import ImageReader, find_image_columns, refuse_missing_images
 from feinschliff.data.number_rows import NumberReader, find_number_columns
 from feinschliff.data.pair_rows import PairExampleReader, find_pairs
 from feinschliff.data.rows_to_examples import (
@@ -24,9 +24,10 @@ from feinschliff.data.rows_to_examples import (
     check_table_columns,
     group_and_time,
     refuse_unknown_labels,
+    say_unknown_types,
 )
 from feinschliff.data.sources import open_tables, read_tables
-from feinschliff.data.span_columns import SpanColumns, looks_like_spans
+from feinschliff.data.span_columns import SpanColumns, looks_like_spans, nearly_spans
 from feinschliff.data.span_rows import SpanReader, with_scheme
 from feinschliff.data.tables import Row, Table
 from feinschliff.data.text_rows import TextExampleReader, find_texts, nothing_found
@@ -76,7 +77,7 @@ def columns_of(
                 remedy="name them: --text QUESTION --text CONTEXT --target ANSWERS",
             )
     if config.rows in ("auto", "images"):
-        images = find_image_columns(columns, sample, config)
+        images = find_image_columns(columns, sample, config, needs_target)
         if images is not None:
             return images
     if config.rows in ("auto", "spans"):
@@ -84,6 +85,9 @@ def columns_of(
         found = looks_like_spans(columns, sample, config.target, text)
         if found is not None:
             return _with_spans(found, tables, config)
+        broken = nearly_spans(columns, sample, config.target)
+        if broken is not None:
+            raise broken
         if config.rows == "spans":
             raise DataError(
                 "no column of spans or tags was found",
@@ -99,11 +103,12 @@ def columns_of(
         return texts
     if config.rows == "texts":
         raise nothing_found(columns, tables[0].name)
-    return (
-        _labelled_pairs(tables, sample, config)
-        if config.rows == "pairs"
-        else find_columns(columns, sample, config, needs_target)
-    )
+    if config.rows == "pairs":
+        return _labelled_pairs(tables, sample, config)
+    labelled = find_columns(columns, sample, config, needs_target)
+    if not config.text:
+        refuse_missing_images(labelled.text, sample)
+    return labelled
 
 
 def _labelled_pairs(tables: Sequence[Table], sample: Sequence[Row], config: DataConfig) -> ColumnsFound:
@@ -263,11 +268,17 @@ def load_examples(
     check_table_columns(tables, columns, needs_labels, why)
     reader = reader_of(columns, needs_labels)
     examples = list(reader.read(read_tables(tables)))
-    if known_labels is not None and columns.kind != "spans":
+    unknown: list[str] = []
+    if known_labels is not None and columns.kind == "spans":
+        unknown = say_unknown_types(examples, known_labels)
+    elif known_labels is not None:
         refuse_unknown_labels(examples, known_labels, "the run does not know it")
     if not examples:
         raise DataError(
-            "no row can be used", where=", ".join(sources), why="; ".join(reader.announcements()) or "empty"
+            "no row can be used",
+            where=", ".join(sources),
+            why="; ".join(reader.announcements()) or "empty",
+            remedy="mend the rows, or name other columns: --text COLUMN, --target COLUMN",
         )
     said = [note for table in tables for note in table.announcements]
-    return examples, reader.dropped, said + reader.announcements()
+    return examples, reader.dropped, said + reader.announcements() + unknown

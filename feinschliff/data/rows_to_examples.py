@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import math
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -18,6 +19,7 @@ from feinschliff.errors import DataError, Fault
 from feinschliff.results.data import ColumnsFound, DroppedRow
 
 SHOWN_CHARACTERS = 120
+_SAYS = " (it says "
 
 
 @dataclass(slots=True)
@@ -113,12 +115,24 @@ def dropped_row(example: Example, reason: str) -> DroppedRow:
 
 
 def count_reasons(dropped: Iterable[DroppedRow]) -> dict[str, int]:
-    """Reason (without what follows a colon: other rows' places) to number of rows."""
-    counts: dict[str, int] = {}
+    """Reason (without what follows a colon: other rows' places) to number of rows; of what cells say, three."""
+    groups: dict[tuple[str, bool], list[str]] = {}
     for row in dropped:
-        reason = row.reason.split(":")[0]
-        counts[reason] = counts.get(reason, 0) + 1
-    return counts
+        groups.setdefault(reason_kind(row.reason), []).append(row.reason)
+    return {one_reason(reasons): len(reasons) for reasons in groups.values()}
+
+
+def reason_kind(reason: str) -> tuple[str, bool]:
+    """What a reason shares with those of other rows, and whether it also says what stands in the cell."""
+    kind, says, _ = reason.partition(_SAYS)
+    return kind.split(":")[0], bool(says)
+
+
+def one_reason(reasons: Sequence[str]) -> str:
+    """Reasons of one kind as one, with what up to three of them say."""
+    kind, says = reason_kind(reasons[0])
+    said = list(dict.fromkeys(reason.partition(_SAYS)[2].removesuffix(")") for reason in reasons))
+    return f"{kind}{_SAYS}{', '.join(said[:3])}{' ...' if said[3:] else ''})" if says else kind
 
 
 OTHER_FILES = "the other files have it"
@@ -133,17 +147,28 @@ def check_table_columns(
         DataError: every missing column of every table.
     """
     targets = columns.values or ([columns.target] if columns.target else [])
-    needed = [*columns.text, *columns.numbers, *(targets if needs_labels else [])]
+    texts = columns.text[:2] if columns.kind == "pairs" else columns.text  # a row needs no negatives
+    needed = [*texts, *columns.numbers, *(targets if needs_labels else [])]
     needed += [name for name in (columns.group, columns.time) if name and needs_labels]
     faults = []
     for table in tables:
         for name in needed:
             if name not in table.columns:
-                near = difflib.get_close_matches(name, table.columns, n=1, cutoff=0.5)
+                free = [column for column in table.columns if column not in needed]
+                near = difflib.get_close_matches(name, free, n=1, cutoff=0.5)
                 hint = f"rename {near[0]!r} to {name!r}" if near else f"its columns: {', '.join(table.columns)}"
                 faults.append(Fault(f"there is no column {name!r}", table.name, why, hint))
     if faults:
         raise DataError(faults)
+
+
+def say_unknown_types(examples: Iterable[Example], known: Collection[str]) -> list[str]:
+    """How many spans of held-out rows are of types that cannot have been learned; they are judged all the same."""
+    counts = Counter(span.label for example in examples for span in example.spans if span.label not in known)
+    shown = ", ".join(f"{label} {count:,}" for label, count in counts.most_common(5))
+    more = " ..." if len(counts) > 5 else ""
+    said = f"{counts.total():,} entities of types that no training row has ({shown}{more}): they count as missed"
+    return [said] if counts else []
 
 
 def refuse_unknown_labels(examples: Iterable[Example], known: Collection[str], why: str) -> None:

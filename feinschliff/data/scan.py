@@ -22,7 +22,7 @@ from feinschliff.data.image_duplicates import ImageFingerprints
 from feinschliff.data.load import open_with_columns
 from feinschliff.data.near_duplicates import Fingerprints
 from feinschliff.data.row_kinds import reader_of
-from feinschliff.data.rows_to_examples import check_table_columns
+from feinschliff.data.rows_to_examples import check_table_columns, reason_kind
 from feinschliff.data.sources import open_tables, read_tables
 from feinschliff.data.tables import Row, Table
 from feinschliff.results.data import ColumnsFound, DroppedRow, RowRef
@@ -68,8 +68,8 @@ class Scan:
     label_sets: list[tuple[str, ...]]
     raw_labels: Counter[str]
     """Labels as they are written, blanks and all."""
-    unusable: dict[str, Remarkable]
-    """Reason to rows that a run would drop."""
+    unusable: dict[tuple[str, bool], Remarkable]
+    """Kind of reason (see ``rows_to_examples.reason_kind``) to rows that a run would drop."""
     large_cells: Remarkable
     fingerprints: Fingerprints | ImageFingerprints
     num_rows_read: int = 0
@@ -134,7 +134,7 @@ class _Collector:
         self.label_sets: dict[tuple[str, ...], int] = {}
         self.parts: list[tuple[NDArray[np.int32], NDArray[np.int8], NDArray[np.uint64], NDArray[np.int32]]] = []
         self.raw_labels: Counter[str] = Counter()
-        self.unusable: dict[str, Remarkable] = {}
+        self.unusable: dict[tuple[str, bool], Remarkable] = {}
         self.large_cells = Remarkable()
         self.num_rows_read = 0
 
@@ -144,7 +144,7 @@ class _Collector:
             self._look_at_cells(row)
         examples = list(self.reader.read(rows))
         for dropped in self.reader.dropped:
-            self.unusable.setdefault(dropped.reason, Remarkable()).add(_reference(dropped))
+            self.unusable.setdefault(reason_kind(dropped.reason), Remarkable()).add(_reference(dropped))
         self.reader.dropped.clear()
         texts = [joined(example.content) for example in examples]
         if self.columns.image is None:

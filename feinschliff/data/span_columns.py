@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from feinschliff.data.columns import TEXT_NAMES
-from feinschliff.data.tables import Cell, Row
+from feinschliff.data.tables import Cell, Row, at
 from feinschliff.data.tag_schemes import OUTSIDE, Scheme, is_prefixed
+from feinschliff.errors import DataError
 
 TOKEN_NAMES = ("tokens", "words", "token", "word", "forms", "form")
 TAG_NAMES = (
@@ -21,6 +22,8 @@ END_KEYS = ("end", "stop", "end_offset", "end_char", "end_index")
 LABEL_KEYS = ("label", "type", "entity", "tag", "entity_group", "entity_type", "category", "class", "labels")
 SURFACE_KEYS = ("text", "surface", "covered_text")
 """Keys under which exports repeat the text that a span covers."""
+_NEARLY_ALL = 0.9
+"""Share of cells that must look alike: those that do not are told as rows that cannot be used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,29 @@ def looks_like_spans(
     """
     targets, texts = [target] if target else list(columns), [text] if text else list(columns)
     return _tagged(targets, texts, sample) or _with_spans(targets, texts, sample)
+
+
+def nearly_spans(columns: Sequence[str], sample: Sequence[Row], target: str | None = None) -> DataError | None:
+    """What is wrong with columns that were meant for tags or spans; None where none was, by names and content."""
+    for name in [target] if target else columns:
+        cells = _filled(name, sample)
+        items = [item for cell in cells for item in span_list(cell) or ()]
+        parts = [span_parts(item) for item in items]
+        where = at(sample[0].place.file, sample[0].place.line)
+        if parts and all(isinstance(part[0], int) and isinstance(part[1], int) for part in parts):
+            return DataError(f"the spans in column {name!r} have no labels", where=where,
+                             why=f"the first is {str(items[0])[:60]}, and no key is one of {', '.join(LABEL_KEYS)}",
+                             remedy='write {"start": 0, "end": 3, "label": "PER"}')  # fmt: skip
+        tokens = [column for column in columns if column != name and _rank(column, TOKEN_NAMES) < len(TOKEN_NAMES)]
+        shaped = _tag_shaped(cells) or set(items) == {OUTSIDE}
+        if tokens and shaped and _are_tags(cells) and _is_tokens(_filled(tokens[0], sample)):
+            row = next((row for row in sample if not _as_long(tokens[0], name, [row])), sample[0])
+            lengths = [len(row.cells.get(column) or ()) for column in (tokens[0], name)]  # type: ignore[arg-type]
+            return DataError(f"columns {tokens[0]!r} and {name!r} differ in length in most rows",
+                             where=at(row.place.file, row.place.line),
+                             why=f"{lengths[0]} tokens and {lengths[1]} tags: every token needs a tag of its own",
+                             remedy="write O where a token is in no entity")  # fmt: skip
+    return None
 
 
 def _rank(name: str, names: Sequence[str]) -> int:
@@ -97,9 +123,9 @@ def _are_tags(cells: Sequence[Cell]) -> bool:
     if not cells or not all(isinstance(cell, list | tuple) for cell in cells):
         return False
     items = [item for cell in cells if isinstance(cell, list | tuple) for item in cell]
-    words = all(isinstance(item, str) or item is None for item in items)
-    numbers = all((isinstance(item, int) and not isinstance(item, bool)) or item is None for item in items)
-    return bool(items) and (words or numbers)
+    words = sum(isinstance(item, str) or item is None for item in items)
+    numbers = sum((isinstance(item, int) and not isinstance(item, bool)) or item is None for item in items)
+    return bool(items) and max(words, numbers) >= _NEARLY_ALL * len(items)
 
 
 def _as_long(text: str, target: str, sample: Sequence[Row]) -> bool:
@@ -128,7 +154,7 @@ def _with_spans(targets: Sequence[str], texts: Sequence[str], sample: Sequence[R
 
 
 def _is_text(cells: Sequence[Cell]) -> bool:
-    return bool(cells) and all(isinstance(cell, str) for cell in cells)
+    return bool(cells) and sum(isinstance(cell, str) for cell in cells) >= _NEARLY_ALL * len(cells)
 
 
 def _mean_length(cells: Sequence[Cell]) -> float:
@@ -138,7 +164,7 @@ def _mean_length(cells: Sequence[Cell]) -> float:
 def _are_spans(cells: Sequence[Cell]) -> bool:
     """Lists of what :func:`span_parts` takes apart; nearly all, so that a broken one is told and not the whole file."""
     lists = [span_list(cell) for cell in cells]
-    if not cells or any(spans is None for spans in lists):
+    if not cells or sum(spans is not None for spans in lists) < _NEARLY_ALL * len(lists):
         return False
     parts = [span_parts(item) for spans in lists if spans for item in spans]
     whole = [part for part in parts if isinstance(part[0], int) and isinstance(part[1], int) and part[2] is not None]

@@ -39,8 +39,8 @@ def with_scheme(columns: SpanColumns, rows: Iterable[Row]) -> tuple[SpanColumns,
         except _UnnamedTags as error:
             raise DataError(f"the tags in column {columns.target!r} are numbers, and nothing says what they mean",
                             where=f"{row.place.file}:{row.place.line}", why=str(error),
-                            remedy="write the tags as words (O, B-PER, I-PER ...), or give their names in the order of "
-                            "the numbers") from error  # fmt: skip
+                            remedy="write the tags as words (O, B-PER, I-PER ...), or name them in the order of the "
+                            "numbers: --data.tag-names O,B-PER,I-PER") from error  # fmt: skip
         except DataError:  # told when the row is read
             continue
     return replace(columns, scheme=census.scheme), census.announcements()

@@ -23,7 +23,7 @@ def open_folder(path: Path, name: str, config: DataConfig) -> Table:
     filled = {label: count for label, count in classes.items() if count}
     if not filled:
         inside = ", ".join(sorted(file.name for file in path.iterdir())[:5]) or "nothing"
-        raise DataError("the folder has no subfolders with .txt files", where=name, why=f"it holds {inside}",
+        raise DataError("the folder has no subfolders with .txt files or images", where=name, why=f"it holds {inside}",
                         remedy=f"name a file in it, or {name}/*.csv, or make one subfolder per class")  # fmt: skip
     said = [f"{name}: {len(filled)} folders are the classes, {sum(filled.values()):,} texts"]
     said += [f"{name}: no text in {label}" for label, count in classes.items() if not count]

@@ -12,6 +12,7 @@ from feinschliff.config.model import ModelConfig
 from feinschliff.config.run import RunConfig
 from feinschliff.data import clean as cleaning
 from feinschliff.data import quality
+from feinschliff.data.image_rows import cells_beside
 from feinschliff.data.load import load_splits, open_with_columns
 from feinschliff.data.quality import ModelHooks
 from feinschliff.data.rows_to_examples import count_reasons
@@ -119,7 +120,8 @@ def split(config: DataConfig, output_dir: Path, seed: int = 0, overwrite: bool =
         for given, group in tables.items():
             for number, row in enumerate(read_tables(group)):
                 if (given, number) in side_of:
-                    writers[side_of[given, number]].write(row.cells)
+                    cells = cells_beside(row, splits.columns.image, output_dir)
+                    writers[side_of[given, number]].write(cells)
         write_dropped(dropped_path, splits.dropped, overwrite)
     return SplitResult(
         files={name: str(writer.path) for name, writer in writers.items()},

@@ -17,7 +17,7 @@ from feinschliff.errors import DataError, Fault
 from feinschliff.lifecycle.evaluate import columns_of
 from feinschliff.lifecycle.observing import Observer, counted, tell
 from feinschliff.predictor import ModelFacts, Predictor
-from feinschliff.results.data import ColumnsFound
+from feinschliff.results.data import ColumnsFound, DroppedRow
 from feinschliff.results.prediction import PredictionResult
 
 
@@ -97,8 +97,14 @@ def _given(texts: list[str], facts: ModelFacts) -> list[Example]:
         return _examples(texts, facts.context.num_texts)
     examples, dropped = examples_of_paths(texts, facts.columns)
     if dropped:
-        raise DataError([Fault(row.reason, row.text, None, "give paths of image files") for row in dropped])
+        raise DataError([_no_image(row) for row in dropped])
     return examples
+
+
+def _no_image(row: DroppedRow) -> Fault:
+    if row.file and Path(row.file).is_dir():
+        return Fault("this is a folder, not an image", row.file, None, f"to ask of its images: --file {row.file}")
+    return Fault(row.reason, row.file or "an empty path", None, "give paths of image files")
 
 
 def _examples(texts: list[str], num_texts: int) -> list[Example]:

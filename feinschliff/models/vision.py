@@ -164,10 +164,12 @@ def _from_transformers(folder: Path) -> tuple[Any, Any]:
         )
         processor = AutoImageProcessor.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        said = (str(error).splitlines() or [""])[0][:300]
+        unknown = said.startswith("Unrecognized configuration class")
         raise ModelError(
             f"the model in {folder} cannot be loaded as an image model",
             where=str(folder),
-            why=(str(error).splitlines() or [""])[0][:300],
+            why="transformers has no image classifier of its type" if unknown else said,
             remedy="name an image model, such as hf:google/vit-base-patch16-224, or a factory: "
             "python:package.module:function?weights=FILE (feinschliff models list)",
         ) from error

@@ -141,8 +141,8 @@ def _scaled(metric: str, value: float, sign: str = "-") -> str:
 
 def _significant(value: float, digits: int) -> str:
     """``0.0412``, ``12.3``, ``1,235``; very small and very large numbers with an exponent."""
-    if value == 0:
-        return "0"
+    if value == 0 or not math.isfinite(value):
+        return f"{value:g}"
     size = math.floor(math.log10(abs(value)))
     if not -5 < size < 9:
         return f"{value:.{digits}g}"

@@ -62,12 +62,16 @@ class _Row:
 def encode_words(
     tokenizer: Any, examples: Sequence[Example], tags: TagSet, limit: int, overlap_fraction: float
 ) -> EncodedWords:
-    """All windows of all examples, with the tags of their words as targets (``O`` where an example has no spans)."""
+    """All windows of all examples, with the tags of their words as targets (``O`` where an example has no spans).
+
+    Spans of types that are not among ``tags`` are ``O`` too: held-out rows may have what no training row has.
+    """
     ids: list[list[int]] = []
     words, ranges, first_words, values = [], [], [0], []
     begin = num_windowed = num_inexact = 0
     for example, row in zip(examples, _rows(tokenizer, examples, limit, overlap_fraction), strict=True):
-        tagged = token_tags(row.ranges_W2, example.spans, example.texts[0], tags)
+        known = [span for span in example.spans if span.label in tags.labels]
+        tagged = token_tags(row.ranges_W2, known, example.texts[0], tags)
         num_inexact += tagged.num_inexact + tagged.num_unseen
         num_windowed += len(row.windows) > 1
         words.append(begin + np.asarray(row.words, dtype=np.int64))

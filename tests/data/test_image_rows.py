@@ -168,7 +168,7 @@ def test_sides_of_a_split_are_no_classes(classes: Path, tmp_path: Path) -> None:
 
 def test_asked_for_images_and_none_are_there(tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text("path,label\nnone.png,a\nnone2.png,b\n")
-    with pytest.raises(DataError, match="no column of images"):
+    with pytest.raises(DataError, match="names image files that are not there"):
         load_splits(reading(tmp_path / "rows.csv", rows="images"), 0)
 
 
