@@ -1,9 +1,13 @@
 """Attention over rows that lie end to end, for any transformers model with pluggable attention.
 
-Rows come sorted by length and are padded inside small groups only. Scores and softmax are computed in fp32, forward and
-backward written out: on CPUs this is several times faster than the fused kernel's backward in bf16 for short rows.
-On an accelerator the fused kernel is used per group. A layer may give keys and values that every row's tokens attend to
-beside the row's own (a prefix of P: [2, H, P, D]). Knows no architecture.
+Rows come sorted by length and are padded inside small groups only. On CPUs scores and softmax are written out, forward
+and backward: several times faster than the fused kernel, whose backward in bf16 takes five times as long as its forward
+or more. Short rows are computed in fp32, middle ones in the type they come in (the softmax inside in fp32, as
+transformers' own plain attention does), and long ones, whose score matrices would fill the memory, by the fused kernel
+in fp32 (``benchmarks/attention.py``). On an accelerator the fused kernel is used for all.
+
+A layer may give keys and values that every row's tokens attend to beside the row's own (a prefix of P: [2, H, P, D]).
+Knows no architecture.
 """
 
 from __future__ import annotations
@@ -19,7 +23,9 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from feinschliff.engine.batching import Group
 
 NAME = "feinschliff_packed"
-FUSED_FROM_TOKENS = 160
+FP32_BELOW_TOKENS = 64
+"""Shorter rows cost the same in fp32 as in bf16."""
+FUSED_FROM_TOKENS = 256
 """Groups whose rows are at least this long go to the fused kernel: there the score matrix outweighs its overhead."""
 
 
@@ -95,7 +101,8 @@ class _PackedAttention(torch.autograd.Function):
         out, kept = _empty(q_THD, groups), []
         before_k, before_v = (None, None) if prefix_2HPD is None else prefix_2HPD
         for group in groups:
-            q, k, v = (_spread(x, group, torch.float32) for x in (q_THD, k_THD, v_THD))
+            dtype = _computed_in(group, q_THD)
+            q, k, v = (_spread(x, group, dtype) for x in (q_THD, k_THD, v_THD))
             k, v = _joined(before_k, k, group.rows), _joined(before_v, v, group.rows)
             scores = _scaled(q, k.transpose(1, 2), scale)
             if group.bias_B11L is not None:
@@ -104,7 +111,7 @@ class _PackedAttention(torch.autograd.Function):
             weights = torch.softmax(scores, -1)
             mask = None
             if dropout > 0.0:
-                mask = (torch.rand_like(weights) >= dropout).float().div_(1.0 - dropout)
+                mask = (torch.rand_like(weights, dtype=torch.float32) >= dropout).to(dtype).div_(1.0 - dropout)
             _gather(torch.bmm(weights if mask is None else weights * mask, v), group, out)
             kept.append((q, k, v, weights, mask))
         ctx.kept, ctx.groups, ctx.scale, ctx.prefix_2HPD = kept, groups, scale, prefix_2HPD
@@ -117,14 +124,14 @@ class _PackedAttention(torch.autograd.Function):
         d_prefix = None if ctx.prefix_2HPD is None else torch.zeros_like(ctx.prefix_2HPD, dtype=torch.float32)
         before_k, before_v = (None, None) if d_prefix is None else d_prefix
         for group, (q, k, v, weights, mask) in zip(ctx.groups, ctx.kept, strict=True):
-            grad = _spread(grad_THD, group, torch.float32)
+            grad = _spread(grad_THD, group, weights.dtype)
             used = weights if mask is None else weights * mask
             _gather(_parted(torch.bmm(used.transpose(1, 2), grad), before_v, group.rows), group, dv)
             del used
             grad_weights = torch.bmm(grad, v.transpose(1, 2))
             if mask is not None:
                 grad_weights = grad_weights.mul_(mask)
-            grad_scores = torch._softmax_backward_data(grad_weights, weights, -1, torch.float32)
+            grad_scores = torch._softmax_backward_data(grad_weights, weights, -1, weights.dtype)
             _gather(_scaled(grad_scores, k, ctx.scale), group, dq)
             _gather(_parted(_scaled(grad_scores.transpose(1, 2), q, ctx.scale), before_k, group.rows), group, dk)
         del ctx.kept
@@ -133,16 +140,21 @@ class _PackedAttention(torch.autograd.Function):
         return dq, dk, dv, d_prefix, None, None, None
 
 
+def _computed_in(group: Group, like: Tensor) -> torch.dtype:
+    return torch.float32 if group.longest < FP32_BELOW_TOKENS else like.dtype
+
+
 def _fused(
     q: Tensor, k: Tensor, v: Tensor, prefix: Tensor | None, scale: float, group: Group, dropout: float
 ) -> Tensor:
     """One group through PyTorch's fused kernel: [t, H, D] of the group's tokens."""
-    heads = q.shape[1]
-    q, k, v = (_spread(x, group, x.dtype).view(group.rows, heads, group.longest, -1) for x in (q, k, v))
+    heads, given = q.shape[1], q.dtype
+    dtype = torch.float32 if q.device.type == "cpu" else given
+    q, k, v = (_spread(x, group, dtype).view(group.rows, heads, group.longest, -1) for x in (q, k, v))
     bias = None if group.bias_B11L is None else group.bias_B11L.to(q.device, q.dtype)
     k, v, bias = _behind(prefix, k, v, bias)
     out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, dropout_p=dropout, scale=scale)
-    flat = out.transpose(1, 2).reshape(group.rows * group.longest, heads, -1)
+    flat = out.transpose(1, 2).reshape(group.rows * group.longest, heads, -1).to(given)
     return flat if group.index is None else flat.index_select(0, group.index)
 
 
@@ -182,10 +194,16 @@ def packed_attention(
         out = F.scaled_dot_product_attention(query, key, value, attention_mask, dropout, scale=scale)
         return out.transpose(1, 2), None
     q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))
-    if q.device.type == "cpu" and packed_groups[-1].longest < FUSED_FROM_TOKENS:
-        out = _PackedAttention.apply(q, k, v, prefix, scale, packed_groups, dropout)  # type: ignore[no-untyped-call]
-        return out[None], None
-    outs = [_fused(q, k, v, prefix, scale, group, dropout) for group in packed_groups]
+    long = [group for group in packed_groups if q.device.type != "cpu" or group.longest >= FUSED_FROM_TOKENS]
+    others = packed_groups[: len(packed_groups) - len(long)]
+    outs = []
+    if others:
+        stop = others[-1].stop if long else len(q)
+        parts = (q[:stop], k[:stop], v[:stop])
+        outs = [_PackedAttention.apply(*parts, prefix, scale, others, dropout)]  # type: ignore[no-untyped-call]
+        if not long:
+            return outs[0][None], None
+    outs += [_fused(q, k, v, prefix, scale, group, dropout) for group in long]
     filling = q.new_zeros(len(q) - packed_groups[-1].stop, *q.shape[1:])
     return torch.cat([*outs, filling])[None], None
 

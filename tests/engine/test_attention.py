@@ -18,7 +18,7 @@ LENGTHS = {
     "equal rows": [6, 6, 6],
     "padded": [2, 3, 3, 5, 9],
     "several groups": [2] * 3 + [40] * 2 + [60, 61, 150],
-    "long rows": [3, 150, 170, 200],  # the fused kernel's path
+    "long rows": [3, 150, 270, 300],  # the fused kernel's path
 }
 
 
@@ -125,11 +125,22 @@ def test_dropout_keeps_the_mean_and_has_the_gradient_of_what_it_computed() -> No
     assert analytic == pytest.approx(float(up - down) / 2e-2, rel=1e-2)
 
 
-def test_bf16_is_close_to_fp32() -> None:
-    lengths = LENGTHS["padded"]
-    out = packed(make_inputs(lengths, torch.bfloat16), lengths)
+@pytest.mark.parametrize(
+    "lengths", [LENGTHS["padded"], [5, 9, 40, 70, 90, 130], [6, 30, 100, 280, 300], [300]], ids=str
+)
+def test_bf16_is_close_to_fp32_on_each_way_and_on_all_in_one_batch(lengths: list[int]) -> None:
+    halves, whole = make_inputs(lengths, torch.bfloat16), make_inputs(lengths)
+    out, expected = packed(halves, lengths), row_by_row(whole, lengths)
     assert out.dtype == torch.bfloat16
-    torch.testing.assert_close(out.float(), packed(make_inputs(lengths), lengths), rtol=0.0, atol=0.03)
+    torch.testing.assert_close(out.float(), expected, rtol=0.0, atol=0.03)
+    weight = torch.randn(out.shape, generator=torch.Generator().manual_seed(2))
+    (out * weight).sum().backward()
+    (expected * weight).sum().backward()
+    for mine, other in zip(halves, whole, strict=True):
+        assert mine.grad is not None
+        assert other.grad is not None
+        assert mine.grad.dtype == torch.bfloat16
+        assert float((mine.grad.float() - other.grad).norm() / other.grad.norm()) < 0.02
 
 
 def test_without_groups_it_is_plain_attention() -> None:
