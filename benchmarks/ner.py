@@ -28,9 +28,10 @@ OURS = "ours"
 BATCH_ROWS = 32
 TRAINER: dict[str, dict[str, Any]] = {
     "Trainer default (batch 8, fp32)": {},
-    "Trainer bf16, batch 16": {"bf16": True, "per_device_train_batch_size": 16},
+    "Trainer bf16, batch 16": {"bf16": True, "use_cpu": True, "per_device_train_batch_size": 16},
     "Trainer bf16, batch 16, by length": {
         "bf16": True,
+        "use_cpu": True,
         "per_device_train_batch_size": 16,
         "train_sampling_strategy": "group_by_length",
     },
