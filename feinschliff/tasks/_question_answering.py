@@ -18,14 +18,10 @@ import torch
 from torch import Tensor, nn
 
 from feinschliff.config.evaluation import EvaluationConfig
-from feinschliff.config.model import ModelConfig
 from feinschliff.data.examples import Example
-from feinschliff.engine import attention
 from feinschliff.engine.batching import Batch, Ints
 from feinschliff.engine.contracts import LossOutput
-from feinschliff.models.heads import TokenHead
-from feinschliff.models.load import LoadedEncoder, load_encoder
-from feinschliff.models.native import read_head, save_question_answerer
+from feinschliff.models.native import save_question_answerer
 from feinschliff.models.plain import Complete, plain_answer_logits
 from feinschliff.results.answers import (
     DECIDING_METRICS,
@@ -41,10 +37,9 @@ from feinschliff.tasks._answer_pointers import best_spans, fit_pointers, pointer
 from feinschliff.tasks._answer_rivals import LikeliestStretch, NeverAnswers, OverlappingSentence, PointerProbe
 from feinschliff.tasks._answer_windows import EncodedQuestions, cut_questions, encode_questions
 from feinschliff.tasks._answers_found import SCORES, Found, best_threshold, golds, texts
-from feinschliff.tasks._loading import load_base
-from feinschliff.tasks._sequence_network import TokenNetwork
 from feinschliff.tasks._shown import joined, row_ref
-from feinschliff.tasks._task import EncodedSet, ExportedAsTrained, Floats, Frozen, Rival, TaskContext, encoded
+from feinschliff.tasks._task import EncodedSet, Floats, Frozen, Rival, TaskContext, encoded
+from feinschliff.tasks._token_network import TokenTask
 
 if TYPE_CHECKING:
     from feinschliff.tasks.question_answering import QuestionAnsweringConfig
@@ -56,44 +51,20 @@ NUM_SHOWN = 5
 NO_ANSWER = "(no answer)"
 
 
-class QuestionAnswering(ExportedAsTrained):
+class QuestionAnswering(TokenTask):
     """Keeps :class:`feinschliff.tasks._task.Task`. Answers are what was :class:`Found`, one an example."""
 
     per_token = False
-    partial_targets = False
-    long_rows = "longer texts are read in windows of"
 
     def __init__(self, config: QuestionAnsweringConfig, context: TaskContext) -> None:
         self.config = config
         self.context = context
-        self.loaded: LoadedEncoder | None = None
         self._mean_length = 1.0
 
-    def load_model(self, model: ModelConfig, folder: Path) -> TokenNetwork:
-        """Encoder and head in fp32; the head is random until the engine has features to start it from.
-
-        Raises:
-            ModelError: the architecture cannot be loaded, or gives other numbers packed than row by row.
-        """
-        self.loaded = load_base(model, folder)
-        return TokenNetwork(self.loaded.encoder, TokenHead(self.loaded.encoder.hidden_width, 2, model.dropout))
-
-    @torch.no_grad()
-    def load_finished(self, folder: Path, pooling: str | None) -> TokenNetwork:
-        """The network of a folder that :meth:`save_native` wrote."""
-        self.loaded = load_encoder(folder, attention.NAME)
-        head = TokenHead(self.loaded.encoder.hidden_width, 2, 0.0)
-        weight, bias = read_head(folder, squashed=False)
-        head.linear.weight.copy_(weight)
-        head.linear.bias.copy_(bias)
-        return TokenNetwork(self.loaded.encoder, head)
-
     @property
-    def tokenizer(self) -> Any:
-        """The base model's."""
-        if self.loaded is None:
-            raise RuntimeError("load_model comes before encode")
-        return self.loaded.tokenizer
+    def num_outputs(self) -> int:
+        """Start and end of an answer."""
+        return 2
 
     def encode(self, examples: Sequence[Example], max_length_tokens: int) -> EncodedQuestions:
         """Windows of tokens; of texts nothing is cut, of questions the end of very long ones."""

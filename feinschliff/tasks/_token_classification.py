@@ -16,28 +16,23 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from feinschliff.config.evaluation import EvaluationConfig
-from feinschliff.config.model import ModelConfig
 from feinschliff.data.examples import Example
 from feinschliff.data.spans import Span
 from feinschliff.data.token_tags import TagSet, spans_from_tags
-from feinschliff.engine import attention
 from feinschliff.engine.batching import NO_TARGET, Batch, Ints
 from feinschliff.engine.contracts import LossOutput
-from feinschliff.models.heads import TokenHead
-from feinschliff.models.load import LoadedEncoder, load_encoder
-from feinschliff.models.native import read_head, save_token_classifier
+from feinschliff.models.native import save_token_classifier
 from feinschliff.models.plain import Complete, plain_token_logits
 from feinschliff.results.data import Scheme
 from feinschliff.results.evaluation import EvaluationResult, WrongRow
 from feinschliff.results.prediction import PredictedSpan, PredictionResult
 from feinschliff.results.spans import DECIDING_METRICS, entity_figures, entity_metrics, entity_statistic, per_label
 from feinschliff.results.verdicts import Evidence, compare
-from feinschliff.tasks._loading import load_base
-from feinschliff.tasks._sequence_network import TokenNetwork
 from feinschliff.tasks._shown import joined, row_ref
 from feinschliff.tasks._span_rivals import Dictionary, TagProbe
 from feinschliff.tasks._tag_decoding import TagDecoder
-from feinschliff.tasks._task import EncodedSet, ExportedAsTrained, Floats, Frozen, Rival, TaskContext, encoded
+from feinschliff.tasks._task import EncodedSet, Floats, Frozen, Rival, TaskContext, encoded
+from feinschliff.tasks._token_network import TokenTask
 from feinschliff.tasks._token_windows import EncodedWords, encode_words
 
 if TYPE_CHECKING:
@@ -49,46 +44,21 @@ Found = list[list[tuple[Span, float]]]
 """Of each example its spans with their scores."""
 
 
-class TokenClassification(ExportedAsTrained):
+class TokenClassification(TokenTask):
     """Keeps :class:`feinschliff.tasks._task.Task`. Answers are spans with scores, a list an example."""
 
     per_token = True
-    partial_targets = False
-    long_rows = "longer texts are read in windows of"
 
     def __init__(self, config: TokenClassificationConfig, context: TaskContext) -> None:
         self.config = config
         self.context = context
         self.tags = TagSet(context.label_names, SCHEME)
-        self.loaded: LoadedEncoder | None = None
         self._decoder = TagDecoder(self.tags.names)
 
-    def load_model(self, model: ModelConfig, folder: Path) -> TokenNetwork:
-        """Encoder and head in fp32; the head is random until the engine has features to start it from.
-
-        Raises:
-            ModelError: the architecture cannot be loaded, or gives other numbers packed than row by row.
-        """
-        self.loaded = load_base(model, folder)
-        head = TokenHead(self.loaded.encoder.hidden_width, len(self.tags.names), model.dropout)
-        return TokenNetwork(self.loaded.encoder, head)
-
-    @torch.no_grad()
-    def load_finished(self, folder: Path, pooling: str | None) -> TokenNetwork:
-        """The network of a folder that :meth:`save_native` wrote."""
-        self.loaded = load_encoder(folder, attention.NAME)
-        head = TokenHead(self.loaded.encoder.hidden_width, len(self.tags.names), 0.0)
-        weight, bias = read_head(folder, squashed=False)
-        head.linear.weight.copy_(weight)
-        head.linear.bias.copy_(bias)
-        return TokenNetwork(self.loaded.encoder, head)
-
     @property
-    def tokenizer(self) -> Any:
-        """The base model's."""
-        if self.loaded is None:
-            raise RuntimeError("load_model comes before encode")
-        return self.loaded.tokenizer
+    def num_outputs(self) -> int:
+        """Tags."""
+        return len(self.tags.names)
 
     def encode(self, examples: Sequence[Example], max_length_tokens: int) -> EncodedWords:
         """Windows of tokens, and the tags of words; nothing is cut."""
