@@ -19,6 +19,12 @@ app = typer.Typer(add_completion=False, no_args_is_help=True)
 _Files = Annotated[list[str], typer.Argument(help="Files, globs, folders, hf:... or pypi:...", metavar="FILE...")]
 _Target = Annotated[str | None, typer.Option("--target", help="Label column; found where not given.")]
 _Text = Annotated[list[str] | None, typer.Option("--text", help="Text column; twice for sentence pairs.")]
+_Rows = Annotated[
+    str | None,
+    typer.Option(
+        "--rows", help="labels, values, spans, answers, pairs, images, texts or numbers; found where not given."
+    ),
+]
 _Test = Annotated[list[str] | None, typer.Option("--test", help="Own test file.")]
 _Validation = Annotated[list[str] | None, typer.Option("--validation", help="Own validation file.")]
 _Group = Annotated[str | None, typer.Option("--group", help="Column whose equal values stay on one side.")]
@@ -32,7 +38,7 @@ _Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout
 
 @app.callback()
 def _data() -> None:
-    """Check, clean and split labelled texts."""
+    """Check, clean and split data."""
 
 
 @app.command()
@@ -40,6 +46,7 @@ def check(
     files: _Files,
     target: _Target = None,
     text: _Text = None,
+    rows: _Rows = None,
     validation: _Validation = None,
     test: _Test = None,
     encoding: Encoding = None,
@@ -58,7 +65,13 @@ def check(
     from feinschliff.lifecycle.data import model_hooks
 
     given: dict[str, Any] = {"train": files, "target": target, "text": text, "validation": validation, "test": test}
-    given |= {"encoding": encoding, "delimiter": delimiter, "header": header, "label_separator": label_separator}
+    given |= {
+        "rows": rows,
+        "encoding": encoding,
+        "delimiter": delimiter,
+        "header": header,
+        "label_separator": label_separator,
+    }
     config = data_config(given | {"near_duplicate_similarity": similarity})
     with on_console() as observers:
         result = work(config, model_hooks(config, model, observers))
@@ -72,6 +85,7 @@ def clean(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="The cleaned file; NAME.clean.csv.")] = None,
     target: _Target = None,
     text: _Text = None,
+    rows: _Rows = None,
     encoding: Encoding = None,
     delimiter: Delimiter = None,
     header: Header = None,
@@ -91,7 +105,8 @@ def clean(
         "encoding": encoding,
         "delimiter": delimiter,
     }
-    given |= {"header": header, "label_separator": label_separator, "duplicates": "keep" if keep_duplicates else None}
+    given |= {"rows": rows, "header": header, "label_separator": label_separator}
+    given |= {"duplicates": "keep" if keep_duplicates else None}
     result = work(data_config(given), output, min_rows_per_class, overwrite)
     emit(result, as_json, lambda out: _show_clean(out, result))
 
@@ -102,6 +117,7 @@ def split(
     output_dir: Annotated[Path, typer.Option("--output-dir", "--output", "-o", help="Folder for the three files.")],
     target: _Target = None,
     text: _Text = None,
+    rows: _Rows = None,
     group: _Group = None,
     time: _Time = None,
     validation: _Validation = None,
@@ -129,7 +145,7 @@ def split(
         "header": header,
     }
     given |= {"validation": validation, "test": test, "delimiter": delimiter, "label_separator": label_separator}
-    given |= {"validation_fraction": validation_fraction, "test_fraction": test_fraction}
+    given |= {"rows": rows, "validation_fraction": validation_fraction, "test_fraction": test_fraction}
     result = work(data_config(given), output_dir, seed, overwrite)
     emit(result, as_json, lambda out: _show_split(out, result))
 

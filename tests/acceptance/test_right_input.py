@@ -154,3 +154,13 @@ def test_several_labels(desk: Path, shared_data: Path, train: Train, capsys: Cap
     exported = call(capsys, "export", "runs/new", "--output-dir", "model")
     assert exported.code == 0, exported.err
     assert_no_traceback(exported)
+
+
+def test_what_rows_are_for_can_be_told(desk: Path, capsys: Capture) -> None:
+    (desk / "stars.csv").write_text(table([(text, str(n % 5)) for n, (text, _) in enumerate(rows(40))]), "utf-8")
+    found = call(capsys, "data", "check", "stars.csv", "--model", "none", "--json")
+    assert found.document["columns"]["kind"] == "single_label"
+    told = call(capsys, "data", "check", "stars.csv", "--rows", "values", "--model", "none", "--json")
+    assert told.document["columns"]["kind"] == "values"
+    wrong = call(capsys, "data", "check", "stars.csv", "--rows", "stars", "--model", "none", "--json")
+    assert_refused(wrong, Refusal("'stars'", "--rows", remedy="give a value within these limits"))
