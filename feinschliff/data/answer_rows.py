@@ -9,17 +9,16 @@ from __future__ import annotations
 import ast
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from feinschliff.data.columns import cell_text, is_missing
 from feinschliff.data.examples import Answer, Example
 from feinschliff.data.numbers import number
-from feinschliff.data.rows_to_examples import count_reasons, dropped_row, group_and_time
+from feinschliff.data.rows_to_examples import RowReader, count_reasons, dropped_row, group_and_time
 from feinschliff.data.tables import Cell, Row
 from feinschliff.errors import DataError
-from feinschliff.results.data import ColumnsFound, DroppedRow
 
 QUESTION_NAMES = ("question", "query", "frage")
 CONTEXT_NAMES = ("context", "passage", "paragraph", "document", "text", "kontext")
@@ -203,26 +202,14 @@ def _folded(context: str) -> str:
 
 
 @dataclass(slots=True)
-class AnswerReader:
+class AnswerReader(RowReader):
     """Turns rows into questions with their answers and keeps count of what it leaves out or repairs.
 
     Questions of one article (column ``title``), where there is none of one text, are a group: they stay on one side
     of a split.
     """
 
-    columns: ColumnsFound
-    needs_labels: bool = True
-    """False: only question and text are read, to predict."""
-    num_rows: int = 0
-    dropped: list[DroppedRow] = field(default_factory=list)
     repairs: Counter[str] = field(default_factory=Counter)
-
-    def read(self, rows: Iterable[Row]) -> Iterator[Example]:
-        """Stream the examples; rows that cannot be used are noted in ``dropped``."""
-        for row in rows:
-            example = self.example(row)
-            if example is not None:
-                yield example
 
     def example(self, row: Row) -> Example | None:
         """One row's example; None, and noted, where it cannot be used. The text stays as it is: starts count in it."""

@@ -20,7 +20,7 @@ from feinschliff.config.data import DataConfig
 from feinschliff.data.columns import cell_labels, cell_text, find_columns
 from feinschliff.data.examples import Example, Place
 from feinschliff.data.images import SUFFIXES, Looked, UnreadableImage, looked_at
-from feinschliff.data.rows_to_examples import count_reasons, dropped_row, group_and_time
+from feinschliff.data.rows_to_examples import RowReader, count_reasons, dropped_row, group_and_time
 from feinschliff.data.tables import Cell, Row, at
 from feinschliff.errors import DataError
 from feinschliff.results.data import ColumnsFound, DroppedRow
@@ -137,13 +137,9 @@ def find_image_columns(
 
 
 @dataclass(slots=True)
-class ImageReader:
-    """Keeps ``row_kinds.RowReader``."""
+class ImageReader(RowReader):
+    """Rows of images, each decoded once."""
 
-    columns: ColumnsFound
-    needs_labels: bool = True
-    dropped: list[DroppedRow] = field(default_factory=list)
-    num_rows: int = 0
     odd: Counter[str] = field(default_factory=Counter)
     num_tiny: int = 0
 

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from feinschliff.config.data import DataConfig
 from feinschliff.data.columns import TARGET_NAMES, cell_labels, check_named, is_missing
 from feinschliff.data.examples import Example, Place
 from feinschliff.data.numbers import number
-from feinschliff.data.rows_to_examples import count_reasons, dropped_row, group_and_time
+from feinschliff.data.rows_to_examples import RowReader, dropped_row, group_and_time
 from feinschliff.data.tables import Cell, Row
 from feinschliff.errors import DataError, Fault
-from feinschliff.results.data import ColumnsFound, DroppedRow
+from feinschliff.results.data import ColumnsFound
 
 NUMERIC_SHARE = 0.9
 """Of the filled cells of a column of numbers, so many are numbers: a few may be typing errors."""
@@ -104,20 +104,8 @@ def _refuse_nothing(target: str | None, read: Sequence[str], columns: Sequence[s
 
 
 @dataclass(slots=True)
-class NumberReader:
-    """Keeps ``row_kinds.RowReader``."""
-
-    columns: ColumnsFound
-    needs_labels: bool = True
-    dropped: list[DroppedRow] = field(default_factory=list)
-    num_rows: int = 0
-
-    def read(self, rows: Iterable[Row]) -> Iterator[Example]:
-        """See ``RowReader``."""
-        for row in rows:
-            example = self.example(row)
-            if example is not None:
-                yield example
+class NumberReader(RowReader):
+    """Rows of numbers."""
 
     def example(self, row: Row) -> Example | None:
         """See ``RowReader``."""
@@ -138,10 +126,6 @@ class NumberReader:
             return of_numbers(values, labels, row.place, (*group_and_time(row, columns), place))
         self.dropped.append(dropped_row(Example((shown,), (), row.place), reason))
         return None
-
-    def announcements(self) -> list[str]:
-        """See ``RowReader``."""
-        return [f"{count:,} rows dropped: {reason}" for reason, count in count_reasons(self.dropped).items()]
 
 
 def of_numbers(

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from feinschliff.config.data import DataConfig
 from feinschliff.data.columns import PAIR_NAMES, cell_text, find_columns, is_missing
 from feinschliff.data.examples import Example
-from feinschliff.data.rows_to_examples import count_reasons, dropped_row, group_and_time
+from feinschliff.data.rows_to_examples import RowReader, count_reasons, dropped_row, group_and_time
 from feinschliff.data.tables import Cell, Row
 from feinschliff.errors import DataError, Fault
 from feinschliff.results.data import ColumnsFound, DroppedRow
@@ -82,12 +82,10 @@ def _plain(name: str) -> str:
 
 
 @dataclass(slots=True)
-class PairExampleReader:
+class PairExampleReader(RowReader):
     """Rows to examples. A cell may hold a list of texts: several positives make several examples of a row."""
 
-    columns: ColumnsFound
-    needs_labels: bool = True
-    """False: a single text will do, and more are taken where they are."""
+    # needs_labels False: a single text will do, and more are taken where they are
     num_rows: int = 0
     num_without_negatives: int = 0
     num_false_negatives: int = 0

@@ -7,9 +7,8 @@ Knows no file format.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from feinschliff.config.data import DataConfig
 from feinschliff.data.answer_rows import AnswerColumns, AnswerReader, looks_like_answers
@@ -21,6 +20,7 @@ from feinschliff.data.pair_rows import PairExampleReader, find_pairs
 from feinschliff.data.rows_to_examples import (
     OTHER_FILES,
     ExampleReader,
+    RowReader,
     check_table_columns,
     group_and_time,
     refuse_unknown_labels,
@@ -33,24 +33,6 @@ from feinschliff.data.tables import Row, Table
 from feinschliff.data.text_rows import TextExampleReader, find_texts, nothing_found
 from feinschliff.errors import DataError, Fault
 from feinschliff.results.data import ColumnsFound, DroppedRow, TagsFound
-
-
-class RowReader(Protocol):
-    """Rows to examples; what cannot be used is noted, never lost."""
-
-    dropped: list[DroppedRow]
-
-    def read(self, rows: Iterable[Row]) -> Iterator[Example]:
-        """Stream the examples."""
-        ...
-
-    def example(self, row: Row) -> Example | None:
-        """One row's example; None, and noted, where it cannot be used."""
-        ...
-
-    def announcements(self) -> list[str]:
-        """What was left out or repaired, in sentences."""
-        ...
 
 
 def columns_of(
@@ -188,13 +170,9 @@ def reader_of(columns: ColumnsFound, needs_labels: bool = True) -> RowReader:
 
 
 @dataclass(slots=True)
-class SpanExampleReader:
+class SpanExampleReader(RowReader):
     """Rows with spans to examples: the text, its spans, and the labels that occur in it."""
 
-    columns: ColumnsFound
-    needs_labels: bool = True
-    num_rows: int = 0
-    dropped: list[DroppedRow] = field(default_factory=list)
     _reader: SpanReader = field(init=False)
 
     def __post_init__(self) -> None:
@@ -207,13 +185,6 @@ class SpanExampleReader:
             names=tuple(tags.names) if tags else (),
         )
         self._reader = SpanReader(found, self.needs_labels, self.dropped)
-
-    def read(self, rows: Iterable[Row]) -> Iterator[Example]:
-        """See ``RowReader``."""
-        for row in rows:
-            example = self.example(row)
-            if example is not None:
-                yield example
 
     def example(self, row: Row) -> Example | None:
         """See ``RowReader``. To predict, a text may stand where tokens stood in training."""

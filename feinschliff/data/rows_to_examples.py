@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import math
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -23,22 +24,38 @@ _SAYS = " (it says "
 
 
 @dataclass(slots=True)
-class ExampleReader:
-    """Turns rows into examples and keeps count of what it leaves out or repairs."""
+class RowReader(ABC):
+    """Rows to examples; what cannot be used is noted, never lost."""
 
     columns: ColumnsFound
     needs_labels: bool = True
+    """False: to predict; targets are taken where they are."""
     dropped: list[DroppedRow] = field(default_factory=list)
-    num_trimmed_labels: int = 0
     num_rows: int = 0
     """Rows looked at so far, used or not."""
 
     def read(self, rows: Iterable[Row]) -> Iterator[Example]:
-        """Stream the examples; rows without text or label are noted in ``dropped``."""
+        """Stream the examples; rows that cannot be used are noted in ``dropped``."""
         for row in rows:
             example = self.example(row)
             if example is not None:
                 yield example
+
+    @abstractmethod
+    def example(self, row: Row) -> Example | None:
+        """One row's example; None, and noted, where it cannot be used."""
+        ...
+
+    def announcements(self) -> list[str]:
+        """What was left out or repaired, in sentences."""
+        return [f"{count:,} rows dropped: {reason}" for reason, count in count_reasons(self.dropped).items()]
+
+
+@dataclass(slots=True)
+class ExampleReader(RowReader):
+    """Turns rows into examples and keeps count of what it leaves out or repairs."""
+
+    num_trimmed_labels: int = 0
 
     def example(self, row: Row) -> Example | None:
         """One row's example; None, and noted, where it cannot be used."""

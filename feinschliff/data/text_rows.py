@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from feinschliff.config.data import DataConfig
 from feinschliff.data.columns import cell_text, find_columns, is_missing
 from feinschliff.data.examples import Example
 from feinschliff.data.numbers import number
-from feinschliff.data.rows_to_examples import count_reasons, dropped_row, group_and_time
+from feinschliff.data.rows_to_examples import RowReader, dropped_row, group_and_time
 from feinschliff.data.tables import Cell, Row
 from feinschliff.errors import DataError, Fault
-from feinschliff.results.data import ColumnsFound, DroppedRow
+from feinschliff.results.data import ColumnsFound
 
 SURE = (
     ("source", "target"), ("src", "tgt"), ("source_text", "target_text"), ("src_text", "tgt_text"),
@@ -138,21 +138,8 @@ def _plain(name: str) -> str:
 
 
 @dataclass(slots=True)
-class TextExampleReader:
+class TextExampleReader(RowReader):
     """Rows to examples. A cell of targets may hold a list: any of them is right, the first is trained on."""
-
-    columns: ColumnsFound
-    needs_labels: bool = True
-    """False: to predict; targets are taken where they are."""
-    num_rows: int = 0
-    dropped: list[DroppedRow] = field(default_factory=list)
-
-    def read(self, rows: Iterable[Row]) -> Iterator[Example]:
-        """See ``RowReader``."""
-        for row in rows:
-            example = self.example(row)
-            if example is not None:
-                yield example
 
     def example(self, row: Row) -> Example | None:
         """See ``RowReader``."""
@@ -169,10 +156,6 @@ class TextExampleReader:
         else:
             return example
         return None
-
-    def announcements(self) -> list[str]:
-        """See ``RowReader``."""
-        return [f"{count:,} rows dropped: {reason}" for reason, count in count_reasons(self.dropped).items()]
 
 
 def _texts(cell: Cell) -> tuple[str, ...]:
