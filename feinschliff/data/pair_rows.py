@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from feinschliff.config.data import DataConfig
 from feinschliff.data.columns import PAIR_NAMES, cell_text, find_columns, is_missing
@@ -16,7 +16,7 @@ from feinschliff.data.examples import Example
 from feinschliff.data.rows_to_examples import RowReader, count_reasons, dropped_row, group_and_time
 from feinschliff.data.tables import Cell, Row
 from feinschliff.errors import DataError, Fault
-from feinschliff.results.data import ColumnsFound, DroppedRow
+from feinschliff.results.data import ColumnsFound
 
 ANCHORS = ("anchor", "query", "question")
 POSITIVES = ("positive", "positives", "pos", "positive_passage", "positive_document", "positive_passages")
@@ -85,12 +85,9 @@ def _plain(name: str) -> str:
 class PairExampleReader(RowReader):
     """Rows to examples. A cell may hold a list of texts: several positives make several examples of a row."""
 
-    # needs_labels False: a single text will do, and more are taken where they are
-    num_rows: int = 0
     num_without_negatives: int = 0
     num_false_negatives: int = 0
     """Negatives that are their row's own anchor or positive."""
-    dropped: list[DroppedRow] = field(default_factory=list)
 
     def read(self, rows: Iterable[Row]) -> Iterator[Example]:
         """See ``RowReader``."""
