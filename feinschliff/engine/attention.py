@@ -1,10 +1,11 @@
 """Attention over rows that lie end to end, for any transformers model with pluggable attention.
 
 Rows come sorted by length and are padded inside small groups only. On CPUs scores and softmax are written out, forward
-and backward: several times faster than the fused kernel, whose backward in bf16 takes five times as long as its forward
-or more. Short rows are computed in fp32, middle ones in the type they come in (the softmax inside in fp32, as
-transformers' own plain attention does), and long ones, whose score matrices would fill the memory, by the fused kernel
-in fp32 (``benchmarks/attention.py``). On an accelerator the fused kernel is used for all.
+and backward: for most lengths several times faster than the fused kernel, whose backward in bf16 takes four to eighteen
+times its forward for rows of up to 200 tokens. Short rows are computed in fp32, middle ones in the type they come in
+(the softmax inside in fp32, as transformers' own plain attention does), and long ones, whose score matrices would fill
+the memory, by the fused kernel in fp32 (``benchmarks/attention.py``). On an accelerator the fused kernel is used for
+all.
 
 A layer may give keys and values that every row's tokens attend to beside the row's own (a prefix of P: [2, H, P, D]).
 Knows no architecture.

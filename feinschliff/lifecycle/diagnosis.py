@@ -141,7 +141,10 @@ def _in_words(metric: str, train: Side, validation: Side, curve: Sequence[CurveP
     elif _leads(train.sure, validation.sure, train.rows, validation.rows):
         said.append(f"The model is surer of training rows ({sure}), but not clearly more often right.")
     else:
-        said.append("Training rows are answered little better than validation rows: no sign of learning by heart.")
+        said.append(
+            f"The lead of the training rows is less than {100 * MEMORISED:.0f} points, or within chance: no sign of "
+            "learning by heart."
+        )
     rises = _loss_rises_after(curve)
     if rises is not None:
         said.append(
