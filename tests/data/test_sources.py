@@ -229,7 +229,7 @@ def test_announcements(tmp_path: Path) -> None:
         ("wrong.json", b'[{"text": "a"}, {"text": }]', ["wrong.json:1", "not json"]),
         ("wrong.parquet", b"nonsense", ["parquet"]),
         ("wrong.xlsx", b"nonsense", ["Excel"]),
-        ("torn.csv.gz", gzip.compress(b"text,label\n" + b"a,b\n" * 9999)[:60], ["damaged"]),
+        ("torn.csv.gz", gzip.compress(b"text,label\n" + b"a,b\n" * 9999, mtime=0)[:60], ["damaged"]),
         ("rows.doc", b"text", ["unknown format", ".csv"]),
     ],
 )
