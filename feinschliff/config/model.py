@@ -25,5 +25,7 @@ class ModelConfig(Config):
     new_tokens: tuple[str, ...] = ()
     """Words of your field that become tokens of their own, where the tokenizer reads them in pieces. Their embeddings
     start at the mean of those pieces, and learn where the method trains embeddings (`full`)."""
-    head_init: Literal["class_means", "random"] = "class_means"
-    """Start of the head: the class means of the frozen features (training starts where a probe stands), or random."""
+    head_init: Literal["class_means", "linear_probe", "random"] = "class_means"
+    """Start of the head: the class means of the frozen features (training starts where a nearest-mean classifier
+    stands; other tasks: their own cheapest fit), a logistic regression on them (for few rows, with a gentle
+    `training.head_learning_rate_multiplier`), or random."""

@@ -29,6 +29,9 @@ class RegularisationConfig(Config):
     mixup: float = Field(default=0.0, ge=0.0, le=10.0)
     """Learn from mixtures of two rows' features and labels, in shares drawn from Beta(a, a) (mixup, Zhang et al. 2018;
     of texts, Guo et al. 2019). Pairs are drawn within what is computed at once. Usual: 0.2 to 1. 0: off."""
+    pair_contrast: float = Field(default=0.0, ge=0.0, le=100.0)
+    """Weight of a second loss on the features: cosines of rows of one class go to 1, of others to 0 (as SetFit trains,
+    Tunstall et al. 2022). For few rows a class; pairs are those of what is computed at once. Usual: 1. 0: off."""
     soup: int = Field(default=0, ge=0, le=50)
     """At the end average the weights of up to so many of the best validations, each only if validation then is no worse
     (greedy soup, Wortsman et al. 2022). Each takes disk, and one validation more. 0: off."""

@@ -187,7 +187,7 @@ def encoders_stand_alone_for_methods_that_know_no_decoder(config: RunConfig) -> 
 
 
 def two_passes_differ(config: RunConfig) -> list[Fault]:
-    """R-Drop compares two draws of dropout; a task has to say how, and mixtures of rows leave nothing to compare."""
+    """R-Drop compares two draws of dropout; a task has to say how."""
     options, task = config.training.regularisation, config.task.type
     where = "training.regularisation.r_drop"
     if not options.r_drop:
@@ -198,10 +198,17 @@ def two_passes_differ(config: RunConfig) -> list[Fault]:
         faults.append(Fault(f"{where} = {options.r_drop:g} needs dropout", where, why, "add --model.dropout 0.1"))
     if not registry.says("task", task, "COMPARES_PASSES"):
         faults.append(Fault(f"task {task} does not offer R-Drop", where, remedy="leave it at 0"))
-    if options.mixup:
-        what = f"{where} and training.regularisation.mixup are both given"
-        faults.append(Fault(what, where, "they learn from the same pass in two ways", "choose one of them"))
     return faults
+
+
+def a_pass_is_learned_from_in_one_way(config: RunConfig) -> list[Fault]:
+    """Each of these puts itself in the place of the task's loss."""
+    given = config.training.regularisation.model_dump()
+    asked = [f"training.regularisation.{name}" for name in ("r_drop", "mixup", "pair_contrast") if given[name]]
+    if len(asked) < 2:
+        return []
+    what = f"{' and '.join(asked)} are {'both' if len(asked) == 2 else 'all'} given"
+    return [Fault(what, asked[0], "they learn from the same pass in different ways", "choose one of them")]
 
 
 def rows_can_be_mixed(config: RunConfig) -> list[Fault]:
@@ -212,6 +219,21 @@ def rows_can_be_mixed(config: RunConfig) -> list[Fault]:
     why = "mixtures have a meaning where each row is one vector with one answer"
     where = "training.regularisation.mixup"
     return [Fault(f"task {task} does not offer mixup", where, why, "leave it at 0")]
+
+
+def rows_of_a_class_can_be_drawn_together(config: RunConfig) -> list[Fault]:
+    """Contrast needs one vector a row, and classes; so does a head that starts at a probe."""
+    task, why = config.task.type, "its rows are not single vectors that belong to classes"
+    if all(registry.says("task", task, name) for name in ("MIXES_FEATURES", "CLASSIFIES_ROWS")):
+        return []
+    faults = []
+    if config.training.regularisation.pair_contrast:
+        where = "training.regularisation.pair_contrast"
+        faults.append(Fault(f"task {task} does not offer {where}", where, why, "leave it at 0"))
+    if config.model.head_init == "linear_probe":
+        where = "model.head_init"
+        faults.append(Fault(f"task {task} does not offer {where} linear_probe", where, why, "leave it out"))
+    return faults
 
 
 def classes_are_those_of_rows(config: RunConfig) -> list[Fault]:
@@ -252,7 +274,9 @@ RULES: tuple[Rule, ...] = (
     adversarial_steps_have_embeddings_to_move,
     pretrained_weights_to_pull_back_are_trained,
     two_passes_differ,
+    a_pass_is_learned_from_in_one_way,
     rows_can_be_mixed,
+    rows_of_a_class_can_be_drawn_together,
     classes_are_those_of_rows,
     validation_may_choose,
     tokens_are_there_for_methods_that_need_them,

@@ -50,11 +50,20 @@ class Fit:
     """False for short trials that are cheaper to repeat than to resume."""
     max_seconds: float | None = None
     """Stop in good order after so many seconds in the loop (a trial's share of a budget)."""
+    fewest_epochs: float = 0.0
+    """The clock stops nothing before so many passes."""
 
     @property
     def steps_per_epoch(self) -> int:
         """Optimizer steps in one pass."""
         return math.ceil(len(self.learner.table) / self.learner.training.global_batch_rows)
+
+    @property
+    def out_of_time(self) -> bool:
+        """Whether the seconds are spent, and the fewest epochs are done."""
+        if self.max_seconds is None or self.state.step < self.fewest_epochs * self.steps_per_epoch:
+            return False
+        return self.state.seconds > self.max_seconds
 
     @property
     def total_steps(self) -> int:
@@ -113,7 +122,7 @@ def fit(run: Fit) -> Iterator[Event]:
             rows_per_second=rows_here / spent,
             seconds_left=(run.total_steps - state.step) * spent / steps_here,
         )
-        out_of_time = run.max_seconds is not None and state.seconds > run.max_seconds
+        out_of_time = run.out_of_time
         if state.step % run.evaluation_steps == 0 or state.step == run.total_steps or out_of_time:
             yield _evaluate(run)
             state.stopped_early = out_of_time or _patience_spent(run)

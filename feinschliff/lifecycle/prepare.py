@@ -206,7 +206,7 @@ def prepare(
     masters = MasterWeights(network, network.body, DTYPES[precision])
     say(f"{_share(config, network, masters)}: {method.describe(network)}")
     cache, validation_cache = _caches(config, network, train, validation, run_path, say)
-    if config.model.head_init == "class_means":
+    if config.model.head_init != "random":
         start_head(task, network, train, config, cache)
     learner = Learner(
         network=network,
@@ -376,7 +376,8 @@ def start_head(
         targets.append(goal)
         place.append(batch.rows)
     order = slice(None) if isinstance(train.targets, TokenTargets) else _order_of(rows, torch.cat(place))
-    task.start_head(network, torch.cat(features)[order], torch.cat(targets)[order])
+    start = task.start_head_at_probe if config.model.head_init == "linear_probe" else task.start_head
+    start(network, torch.cat(features)[order], torch.cat(targets)[order])
 
 
 def _order_of(rows: Ints, found: torch.Tensor) -> torch.Tensor:

@@ -11,6 +11,7 @@ from feinschliff.config.run import RunConfig
 from feinschliff.engine.anchoring import Anchor
 from feinschliff.engine.class_balance import class_weights, row_chances
 from feinschliff.engine.mixup import Mixup
+from feinschliff.engine.pair_contrast import PairContrast
 from feinschliff.engine.r_drop import RDrop
 from feinschliff.engine.step import Learner
 from feinschliff.errors import ConfigError, DataError
@@ -27,6 +28,8 @@ def regularise(learner: Learner, config: RunConfig, task: Any, say: Callable[[st
         learner.objective = RDrop(task, options.r_drop)
     elif options.mixup:
         learner.objective = Mixup(task, options.mixup)
+    elif options.pair_contrast:
+        learner.objective = PairContrast(task, options.pair_contrast)
     if options.l2_sp or options.l2_sp_head:
         network = learner.network
         learner.anchor = Anchor(

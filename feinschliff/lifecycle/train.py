@@ -44,6 +44,8 @@ class RunContext:
     directory: RunDirectory
     observers: Sequence[Observer] = ()
     max_seconds: float | None = None
+    fewest_epochs: float = 0.0
+    """Passes that are made whatever ``max_seconds`` says."""
     save_state: bool = True
     export: bool = True
     start_over: bool = False
@@ -280,6 +282,7 @@ def _fit(prepared: Prepared, context: RunContext) -> loop.Fit:
         start_epoch=lambda epoch: prepared.method.start_epoch(prepared.network, epoch),
         save_state=context.save_state,
         max_seconds=context.max_seconds,
+        fewest_epochs=context.fewest_epochs,
     )
 
 

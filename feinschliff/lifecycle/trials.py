@@ -37,6 +37,9 @@ FEWEST_ROWS = 256
 """Trials on fewer rows order recipes by chance."""
 FEWEST_EVALUATIONS = 3
 """Of the training on all rows: a budget of one epoch gets a curve too, and a choice among its points."""
+LEAST_TRAINING = 1.0
+"""Epochs that the chosen recipe trains on all rows, also past the budget on a machine that became slower: less would
+give a worse model than its own trial."""
 EPOCH_PARTS = 4
 """The budget is used to a quarter of an epoch."""
 
@@ -161,7 +164,7 @@ def _train_on_all(
     per_row = recipe.forwards_per_row * search.seconds_per_forward if seconds_per_row is None else seconds_per_row
     once = recipe.forwards_once * rows * search.seconds_per_forward
     affordable = math.floor(EPOCH_PARTS * (seconds - once) / (per_row * rows)) / EPOCH_PARTS
-    epochs = max(1.0, min(recipe.epochs, affordable))
+    epochs = max(LEAST_TRAINING, min(recipe.epochs, affordable))
     if epochs < recipe.epochs and "training.epochs" not in search.given:
         search.context.announce(f"{epochs:g} epochs instead of {recipe.epochs:g}: what the budget allows")
     decision = Decision(recipe, epochs, trials)
@@ -181,7 +184,7 @@ def _trained(search: Search, decision: Decision, seconds: float) -> Choice:
     if directory.training.exists() and directory.model.exists():
         result = TrainingResult.model_validate(read_json(directory.training))
     else:
-        context = replace(search.context, max_seconds=max(seconds, 10.0))
+        context = replace(search.context, max_seconds=max(seconds, 10.0), fewest_epochs=LEAST_TRAINING)
         result = run(config, search.splits, search.model, context)
     return Choice(recipe, config, result, decision.trials)
 

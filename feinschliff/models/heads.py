@@ -79,6 +79,12 @@ class TokenHead(nn.Module):
             self.linear.bias.copy_(torch.log(share / (1 - share)))
 
     @torch.no_grad()
+    def start_from_weights(self, weights_Cd: Tensor, biases_C: Tensor) -> None:
+        """Set both."""
+        self.linear.weight.copy_(weights_Cd)
+        self.linear.bias.copy_(biases_C)
+
+    @torch.no_grad()
     def start_from_ridge(self, features_Nd: Tensor, targets_NK: Tensor, penalty: float = 1.0) -> None:
         """Set the weights to the ridge regression of targets on normalised features (Hoerl and Kennard 1970).
 

@@ -27,7 +27,7 @@ from feinschliff.results.verdicts import Evidence, compare_predictions
 from feinschliff.tasks import _classified
 from feinschliff.tasks._classified import Classified, references_of
 from feinschliff.tasks._pooled_text import row_targets
-from feinschliff.tasks._rivals import Baseline, majority, probe
+from feinschliff.tasks._rivals import Baseline, majority, probe, probe_weights
 from feinschliff.tasks._task import EncodedSet, Floats, Frozen, Rival, TaskContext
 
 
@@ -58,6 +58,13 @@ class Classification:
     def start_head(self, network: Any, features: Tensor, targets: Tensor) -> None:
         """Class means: training begins where a nearest-mean classifier stands."""
         network.head.start_from_class_means(features, targets)
+
+    def start_head_at_probe(self, network: Any, features: Tensor, targets: Tensor) -> None:
+        """Logistic regression: training begins where the strongest cheap rival stands."""
+        length = float(features.float().norm(dim=1).mean())
+        unit = F.normalize(features.float(), dim=1)
+        weights, biases = probe_weights(unit.cpu().numpy(), targets.cpu().numpy(), self.num_outputs)
+        network.head.start_from_weights(torch.from_numpy(weights / length), torch.from_numpy(biases))
 
     def loss(self, network: nn.Module, batch: Batch) -> LossOutput:
         """Summed over rows (one label) or over rows and labels (several)."""

@@ -22,6 +22,8 @@ from feinschliff.tasks._task import Frozen
 Floats = npt.NDArray[np.float32]
 PROBE_C = (1.0, 3.0, 10.0, 30.0, 100.0)
 """Inverse regularisation strengths tried."""
+CERTAIN = 5.0
+"""Logit of a class without any rows, against the others, and of a label without a choice."""
 FOLDS = 3
 RIDGE_PENALTIES = (0.01, 0.1, 1.0, 10.0)
 """Penalties tried, for features of length one."""
@@ -107,6 +109,28 @@ def probe(features: Floats, targets: npt.NDArray[np.int64], num_classes: int, se
     chosen, scores = _choose_c(features, targets, seed)
     note = f"C = {chosen:g}, chosen by {FOLDS}-fold cross-validation ({scores})"
     return Baseline("linear probe", _fit(features, targets, chosen), num_classes, note)
+
+
+def probe_weights(features: Floats, targets: npt.NDArray[Any], num_classes: int) -> tuple[Floats, Floats]:
+    """Weights [C, d] and biases [C] of logistic regressions with C = 10 on normalised features [N, d].
+
+    Args:
+        targets: class numbers [N], or indicators [N, C]. A class that no row has, or a label that all or none have,
+            gets no weights and a bias of ``+-CERTAIN``.
+    """
+    weights = np.zeros((num_classes, features.shape[1]), dtype=np.float32)
+    if targets.ndim == 2:
+        biases = np.where(targets.mean(0) > 0.5, CERTAIN, -CERTAIN).astype(np.float32)
+        for label in np.flatnonzero(targets.min(0) < targets.max(0)):
+            model = _fit(features, targets[:, label].astype(np.int64), 10.0)
+            weights[label], biases[label] = model.coef_[0], model.intercept_[0]
+        return weights, biases
+    biases = np.full(num_classes, -CERTAIN, dtype=np.float32)
+    model = _fit(features, targets, 10.0)
+    signs = np.array([[-0.5], [0.5]]) if len(model.classes_) == 2 else 1.0
+    weights[model.classes_] = signs * model.coef_
+    biases[model.classes_] = np.ravel(signs * model.intercept_[:, None])
+    return weights, biases
 
 
 def _fit(features: Floats, targets: npt.NDArray[np.int64], c: float) -> Any:

@@ -64,6 +64,10 @@ def test_adversarial_steps_want_trained_embeddings(method: str, faults: int) -> 
             {"model": {"dropout": 0.1}, "training": {"regularisation": {"r_drop": 1.0, "mixup": 0.2}}},
             "are both given",
         ),
+        (
+            {"training": {"regularisation": {"mixup": 0.2, "pair_contrast": 1.0}}},
+            "are both given",
+        ),
         ({"training": {"keep_weights": "last", "regularisation": {"soup": 3}}}, "soup has no effect"),
         (
             {"training": {"keep_weights": "last", "regularisation": {"early_stopping_metric": "loss"}}},
@@ -86,6 +90,7 @@ def test_options_that_cannot_do_anything_are_refused(wanted: dict[str, Any], wor
     [
         ({"regularisation": {"r_drop": 1.0}}, "does not offer R-Drop"),
         ({"regularisation": {"mixup": 0.3}}, "does not offer mixup"),
+        ({"regularisation": {"pair_contrast": 1.0}}, "does not offer training.regularisation.pair_contrast"),
         ({"balance": {"class_weights": "sqrt"}}, "does not offer training.balance.class_weights"),
         ({"balance": {"sampling": "balanced"}}, "does not offer training.balance.sampling"),
     ],

@@ -100,6 +100,13 @@ def test_a_time_limit_ends_in_good_order(tiny_bert: Path, tmp_path: Path) -> Non
     assert fit.state.stopped_early
 
 
+def test_the_fewest_epochs_are_made_past_the_time_limit(tiny_bert: Path, tmp_path: Path) -> None:
+    fit = made_fit(made_run(tiny_bert, tmp_path, epochs=2.0), tmp_path, max_seconds=0.0, fewest_epochs=1.0)
+    list(loop.fit(fit))
+    assert fit.state.step == fit.steps_per_epoch < fit.total_steps
+    assert fit.state.stopped_early
+
+
 def test_a_stop_is_saved_even_if_it_comes_between_two_questions(tiny_bert: Path, tmp_path: Path) -> None:
     fit = made_fit(made_run(tiny_bert, tmp_path, checkpoint_every_steps=100), tmp_path)
     answers = iter([False, True, True, True])

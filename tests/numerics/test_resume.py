@@ -81,6 +81,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "l2-sp decoupled": {"regularisation": {"l2_sp": 20.0, "l2_sp_form": "decoupled"}, "precision": "bf16"},
     "r-drop": {"regularisation": {"r_drop": 1.0}},
     "mixup": {"regularisation": {"mixup": 0.4}},
+    "contrast": {"regularisation": {"pair_contrast": 1.0}},
     "soup": {"regularisation": {"soup": 3}, "learning_rate": 1e-2},
     "class weights": {"balance": {"class_weights": "balanced"}},
     "gradual": {"regularisation": {"l2_sp": 0.5}, "method": METHODS["gradual_unfreezing"]},

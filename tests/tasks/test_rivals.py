@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score
 
-from feinschliff.tasks._rivals import PROBE_C, majority, probe
+from feinschliff.tasks._rivals import CERTAIN, PROBE_C, majority, probe, probe_weights
 
 
 def features_of(targets: np.ndarray, noise: float, seed: int) -> np.ndarray:
@@ -45,6 +46,29 @@ def test_noisier_rows_get_more_regularisation() -> None:
     rng = np.random.default_rng(3)
     flipped = np.where(rng.random(400) < 0.3, rng.integers(0, 3, 400), targets)
     assert probe(features_of(targets, 0.05, 1), flipped, 3, 0).note.startswith("C = 1,")
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_the_weights_of_a_probe_decide_as_it_does(classes: int) -> None:
+    targets = np.random.default_rng(0).integers(0, classes, 60)
+    train, test = features_of(targets, 0.4, 1), features_of(targets, 0.4, 2)
+    weights, biases = probe_weights(train, targets, classes + 1)
+    plain = LogisticRegression(C=10.0, max_iter=300, tol=1e-4).fit(train, targets)
+    logits = test @ weights.T + biases
+    scores = np.exp(logits[:, :classes]) / np.exp(logits[:, :classes]).sum(1, keepdims=True)
+    np.testing.assert_allclose(scores, plain.predict_proba(test), atol=1e-5)
+    assert not weights[classes].any()
+    assert biases[classes] == -CERTAIN
+
+
+def test_each_of_several_labels_has_a_probe_of_its_own() -> None:
+    targets = np.random.default_rng(0).integers(0, 2, (60, 3)).astype(np.float32)
+    targets[:, 1] = 1.0
+    train = features_of(targets[:, 0].astype(int) + 2 * targets[:, 2].astype(int), 0.3, 1)
+    weights, biases = probe_weights(train, targets, 3)
+    plain = LogisticRegression(C=10.0, max_iter=300, tol=1e-4).fit(train, targets[:, 2])
+    np.testing.assert_allclose(weights[2], plain.coef_[0], atol=1e-5)
+    assert (weights[1].any(), biases[1]) == (False, CERTAIN)
 
 
 def test_a_class_without_training_rows_gets_no_probability() -> None:

@@ -7,13 +7,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+import torch.nn.functional as F
+from sklearn.linear_model import LogisticRegression
 
 from feinschliff.config.model import ModelConfig
+from feinschliff.config.rules import check
+from feinschliff.config.run import RunConfig
 from feinschliff.data.examples import Example, Place
+from feinschliff.engine.batching import collate
 from feinschliff.tasks._task import TaskContext
 from feinschliff.tasks._text_classification import TextClassification
 from feinschliff.tasks._text_table import TOKENIZE_ROWS
 from feinschliff.tasks.text_classification import TextClassificationConfig
+from tests.numerics.tiny_runs import made_run
 
 
 def make_task(
@@ -86,3 +93,20 @@ def test_decisions_and_scores(tiny_bert: Path) -> None:
 def test_expected_first_loss(tiny_bert: Path) -> None:
     assert make_task(tiny_bert).expected_first_loss() == pytest.approx(np.log(3))
     assert make_task(tiny_bert, multi_label=True).expected_first_loss() == pytest.approx(np.log(2))
+
+
+def test_a_head_that_starts_at_a_probe_decides_as_it_does(tiny_bert: Path, tmp_path: Path) -> None:
+    prepared = made_run(tiny_bert, tmp_path, model={"head_init": "linear_probe"})
+    batch = collate(prepared.learner.table, np.arange(48), prepared.learner.targets)
+    network = prepared.network.eval()
+    with torch.no_grad():
+        features, logits = network.features(batch), network(batch)
+    assert batch.targets is not None
+    unit = F.normalize(features, dim=1).numpy()
+    plain = LogisticRegression(C=10.0, max_iter=300, tol=1e-4).fit(unit, batch.targets.numpy())
+    np.testing.assert_allclose(torch.softmax(logits, -1).numpy(), plain.predict_proba(unit), atol=1e-2)
+
+
+def test_a_task_without_classes_has_no_probe_to_start_at() -> None:
+    faults = check(RunConfig.model_validate({"task": "regression", "model": {"head_init": "linear_probe"}}))
+    assert [fault.what for fault in faults] == ["task regression does not offer model.head_init linear_probe"]
