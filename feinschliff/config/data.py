@@ -42,8 +42,9 @@ class DataConfig(Config):
     """Column delimiter of csv and tsv; None: found."""
     header: Literal["auto", "yes", "no"] = "auto"
     """Whether the first line of csv and tsv names the columns."""
-    validation_fraction: float = Field(default=0.1, gt=0.0, lt=0.9)
-    """Share of all rows for validation, where no file is given."""
+    validation_fraction: float = Field(default=0.1, ge=0.0, lt=0.9)
+    """Share of all rows for validation, where no file is given. 0: none; nothing is chosen, the last weights are kept.
+    """
     test_fraction: float = Field(default=0.2, gt=0.0, lt=0.9)
     """Share of all rows for the test set, where no file is given."""
     near_duplicate_similarity: float = Field(default=0.8, gt=0.0, le=1.0)

@@ -30,6 +30,19 @@ def splits_leave_training_rows(config: RunConfig) -> list[Fault]:
     ]
 
 
+def without_validation_rows_the_last_weights_are_kept(config: RunConfig) -> list[Fault]:
+    """Nothing can be said to be the best where nothing is measured."""
+    if config.data.validation or config.data.validation_fraction or config.training.keep_weights == "last":
+        return []
+    return [
+        Fault(
+            "data.validation_fraction = 0 leaves nothing to choose the best weights by",
+            where="data.validation_fraction",
+            remedy="add --training.keep-weights last, or spare some rows",
+        )
+    ]
+
+
 def text_is_one_or_two_columns(config: RunConfig) -> list[Fault]:
     """One text, or a pair of sentences; more where each has a vector of its own."""
     text = config.data.text
@@ -268,6 +281,7 @@ def validation_may_choose(config: RunConfig) -> list[Fault]:
 
 RULES: tuple[Rule, ...] = (
     splits_leave_training_rows,
+    without_validation_rows_the_last_weights_are_kept,
     text_is_one_or_two_columns,
     columns_have_one_role,
     time_split_has_no_own_test,

@@ -308,7 +308,8 @@ def _split_pool(
         if missing:
             listed = ", ".join(repr(label) for label in missing[:5]) + (" ..." if len(missing) > 5 else "")
             splits.announcements.append(f"no {name} row of {listed}: its rows are few or cannot be parted")
-    if not splits.test or not splits.validation or not splits.train:
+    spared = config.validation or config.validation_fraction
+    if not splits.test or (spared and not splits.validation) or not splits.train:
         what = "the rows cannot be parted into training, validation and test rows"
         raise DataError(what, where=", ".join(config.train),
                         why="too few rows that are independent of each other",

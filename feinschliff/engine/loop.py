@@ -39,9 +39,9 @@ class Fit:
     learner: Learner
     seed: int
     metric: str
-    validate: Callable[[], tuple[float, ...]]
+    validate: Callable[[], tuple[float, ...]] | None
     """(mean loss, metric) on the validation rows, and the metric that early stopping watches where that is a third; see
-    ``results.formats.goodness`` for which is better."""
+    ``results.formats.goodness`` for which is better. None: there are no validation rows, the last weights are kept."""
     checkpoints: Path
     state: TrainState = field(default_factory=TrainState)
     start_epoch: Callable[[int], None] = lambda _: None
@@ -123,8 +123,12 @@ def fit(run: Fit) -> Iterator[Event]:
             seconds_left=(run.total_steps - state.step) * spent / steps_here,
         )
         out_of_time = run.out_of_time
-        if state.step % run.evaluation_steps == 0 or state.step == run.total_steps or out_of_time:
-            yield _evaluate(run)
+        at_end = state.step == run.total_steps or out_of_time
+        if run.validate is None and at_end:
+            _keep(run)
+            state.stopped_early = out_of_time
+        elif run.validate is not None and (at_end or state.step % run.evaluation_steps == 0):
+            yield _evaluate(run, run.validate)
             state.stopped_early = out_of_time or _patience_spent(run)
         elif state.step % run.curve_steps == 0:
             _add_point(run)
@@ -135,8 +139,8 @@ def fit(run: Fit) -> Iterator[Event]:
             save_seconds = time.perf_counter() - saved_at
         if stop:
             raise Interrupted("stopped", remedy="start the same command again: it goes on where it was")
-    if training.regularisation.soup:
-        yield _make_soup(run)
+    if training.regularisation.soup and run.validate is not None:
+        yield _make_soup(run, run.validate)
     yield RunEnded(step=state.step, seconds=state.seconds)
 
 
@@ -166,12 +170,25 @@ def _average(run: Fit) -> None:
         run.state.averaged_step = run.state.step
 
 
-def _evaluate(run: Fit) -> Evaluated:
+def _keep(run: Fit) -> None:
+    """Keep the weights as they are now, without having judged them."""
+    _average(run)
+    _add_point(run)
+    run.state.best_step = run.state.step
+    _save_kept(run)
+
+
+def _save_kept(run: Fit) -> None:
+    checkpoint.save_tensors(_kept_file(run, run.state.step), (run.learner.average or run.learner.masters).named())
+    _remove_unreferenced(run)
+
+
+def _evaluate(run: Fit, validate: Callable[[], tuple[float, ...]]) -> Evaluated:
     """Score the validation rows; keep the weights if they are the best so far, or if the last are wanted."""
     state, average = run.state, run.learner.average
     _average(run)
     with nullcontext() if average is None else average.in_place():
-        validation_loss, metric, *watched = run.validate()
+        validation_loss, metric, *watched = validate()
     run.learner.network.train()
     good = goodness(run.metric, metric)
     earlier = (point.validation_metric for point in state.curve)
@@ -181,8 +198,7 @@ def _evaluate(run: Fit) -> Evaluated:
     if best or run.learner.training.keep_weights == "last":
         state.best_metric, state.best_step = metric, state.step
     if state.step in _kept_steps(run, state):
-        checkpoint.save_tensors(_kept_file(run, state.step), (average or run.learner.masters).named())
-        _remove_unreferenced(run)
+        _save_kept(run)
     return Evaluated(
         step=state.step, epoch=point.epoch, loss=validation_loss, metric_name=run.metric, metric=metric, best=best
     )
@@ -198,13 +214,13 @@ def _watch(run: Fit, loss: float, metric: float) -> None:
         state.evaluations_since_best += 1
 
 
-def _make_soup(run: Fit) -> Announced:
+def _make_soup(run: Fit, validate: Callable[[], tuple[float, ...]]) -> Announced:
     """Average the best validations' weights as long as validation agrees; a soup that helps is what is kept."""
     state, masters = run.state, run.learner.masters
 
     def score(weights: Weights) -> tuple[float, float]:
         with masters.lent([weights[name] for name in masters.names]):
-            loss, metric, *_ = run.validate()
+            loss, metric, *_ = validate()
         return loss, metric
 
     points = ingredients(state.curve, run.learner.training.regularisation.soup, run.metric)

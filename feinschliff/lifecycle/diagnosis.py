@@ -54,9 +54,9 @@ def diagnose(
 ) -> Diagnosis | None:
     """Score a sample of both sets with ``weights`` (all trained ones, as they are exported), which the network keeps.
 
-    None: the task does not classify rows.
+    None: the task does not classify rows, or there are no validation rows to hold the training rows against.
     """
-    if not registry.says("task", prepared.config.task.type, "CLASSIFIES_ROWS"):
+    if not splits.validation or not registry.says("task", prepared.config.task.type, "CLASSIFIES_ROWS"):
         return None
     prepared.learner.masters.load(weights)
     train, validation = (_side(prepared, rows, splits.label_names) for rows in (splits.train, splits.validation))

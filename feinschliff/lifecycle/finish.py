@@ -84,6 +84,9 @@ def calibrated(prepared: Prepared, trained: dict[str, Tensor], say: Callable[[st
     prepared.learner.masters.load(trained)
     if registry.says("task", prepared.config.task.type, "WRITES_TEXTS"):
         return trained  # writing all rows once more would show nothing
+    if not validation.examples:
+        say("probabilities are not calibrated: there are no validation rows")
+        return trained
     temperature = prepared.task.temperature(prepared.validation_outputs(), validation)
     if temperature is None:
         return trained

@@ -345,9 +345,12 @@ def _caches(
             memory_gib=training.prefix_cache_memory_gib,
             folder=run_path / "prefix-cache",
         )
+        if encoded.examples
+        else None
         for encoded in (train, validation)
     )
-    say(f"frozen prefix computed once: {train_cache.description}")
+    if train_cache is not None:
+        say(f"frozen prefix computed once: {train_cache.description}")
     return train_cache, validation_cache
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from feinschliff import registry
+from feinschliff.config.model import ModelConfig
 from feinschliff.config.run import RunConfig
 from feinschliff.config.training import TrainingConfig
 from feinschliff.results.comparison import Origin
@@ -28,6 +29,8 @@ class Recipe:
     """Cost of one epoch, in forward passes over a row."""
     forwards_once: float = 0.0
     """Cost before the first epoch: filling the prefix cache."""
+    model: Mapping[str, Any] = field(default_factory=dict)
+    """Of how the head is put on."""
 
     @property
     def epochs(self) -> float:
@@ -137,23 +140,25 @@ def configured(
         changes["epochs"] = epochs
     training = TrainingConfig.model_validate({**config.training.model_dump(), **changes})
     method = registry.load("method", str(recipe.method["type"])).CONFIG.model_validate(dict(recipe.method))
-    return config.model_copy(update={"training": training, "method": method, "output_dir": output_dir})
+    head = {name: value for name, value in recipe.model.items() if f"model.{name}" not in given}
+    model = ModelConfig.model_validate({**config.model.model_dump(), **head})
+    return config.model_copy(update={"training": training, "method": method, "model": model, "output_dir": output_dir})
 
 
 def origins_of(origins: Sequence[Origin], recipe: Recipe, config: RunConfig, given: set[str]) -> list[Origin]:
     """Where each value of the chosen run came from: the recipe's values say so."""
-    out = []
+    out, settings = [], {"training": recipe.training, "model": recipe.model}
     for origin in origins:
         part, _, name = origin.field.partition(".")
-        if origin.field not in given and part == "training" and name in recipe.training:
-            value = config.training.model_dump()[name]
+        if origin.field not in given and name in settings.get(part, ()):
+            value = config.model_dump()[part][name]
             out.append(Origin(field=origin.field, value=str(value), origin=f"recipe {recipe.name!r}: {recipe.why}"))
         elif origin.field == "method.type" or (part == "method" and origin.field not in given):
             continue
         else:
             out.append(origin)
     asked = any(name.startswith("method") for name in given)
-    why = "command line" if asked else f"recipe {recipe.name!r}, chosen on the validation rows"
+    why = "command line" if asked else f"recipe {recipe.name!r}: {recipe.why}"
     for name, value in config.method.model_dump().items():
         if f"method.{name}" not in {origin.field for origin in out}:
             out.append(Origin(field=f"method.{name}", value=str(value), origin=why))

@@ -277,7 +277,7 @@ def _fit(prepared: Prepared, context: RunContext) -> loop.Fit:
         learner=prepared.learner,
         seed=prepared.config.seed,
         metric=prepared.metric,
-        validate=prepared.validate,
+        validate=prepared.validate if prepared.validation.examples else None,
         checkpoints=context.directory.checkpoints,
         start_epoch=lambda epoch: prepared.method.start_epoch(prepared.network, epoch),
         save_state=context.save_state,

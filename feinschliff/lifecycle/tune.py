@@ -19,11 +19,13 @@ from feinschliff.config.run import RunConfig
 from feinschliff.data.examples import Splits
 from feinschliff.data.quality import check
 from feinschliff.data.sources import sha256_of_sources
+from feinschliff.errors import ConfigError
+from feinschliff.lifecycle import few_rows
 from feinschliff.lifecycle.cards import versions, write_model_card
 from feinschliff.lifecycle.embedding import FrozenEncoder
 from feinschliff.lifecycle.observing import Observer, counted
 from feinschliff.lifecycle.prepare import context_of, deciding_metric
-from feinschliff.lifecycle.recipes import candidates, given_fields, origins_of, usable
+from feinschliff.lifecycle.recipes import Recipe, candidates, given_fields, origins_of, usable
 from feinschliff.lifecycle.train import RunContext, claim, keep_resolved, locked_for, read_inputs, recorded
 from feinschliff.lifecycle.trials import Choice, Search, choose_and_train, forecast
 from feinschliff.models.sources import ResolvedModel
@@ -84,7 +86,13 @@ def tune(
             return result
         budget = DEFAULT_BUDGET_SECONDS if budget_seconds is None else budget_seconds
         context.announce(f"budget {budget:.0f} s: " + ("default" if budget_seconds is None else "as asked"))
-        config, splits, model = read_inputs(config, given_fields(origins), context)
+        given = given_fields(origins)
+        config, splits, model = read_inputs(config, given, context)
+        if few_rows.are_few(config, splits, given):
+            splits = few_rows.joined(splits)
+            context.announce(
+                f"{len(splits.train)} rows are too few to spare any for choosing: all are trained on, by one recipe"
+            )
         inputs = Inputs(config, origins, splits, model, context, begin, budget)
         result = _tune(inputs)
         finish(directory, result)
@@ -114,7 +122,8 @@ def _tune(inputs: Inputs) -> TuneResult:
     rivals = _rivals(inputs, frozen)
     seconds_per_forward = frozen.seconds_per_forward
     data = _data_report(inputs, frozen)
-    trials = [_strongest_trial(rivals[-1], inputs, frozen, time.perf_counter() - clock)]
+    seconds = time.perf_counter() - clock
+    trials = [_strongest_trial(rivals[-1], inputs, frozen, seconds)] if splits.validation else []
     judging = JUDGING_FORWARDS * seconds_per_forward * len(splits.test) + seconds_to_load
     search = Search(
         config,
@@ -126,13 +135,33 @@ def _tune(inputs: Inputs) -> TuneResult:
         inputs.budget_seconds - (time.perf_counter() - inputs.begin) - judging,
         deciding_metric(config, splits)[0],
     )
-    factor = registry.number("task", config.task.type, "RATE_FACTOR", 1.0)
-    recipes = usable(candidates(frozen.num_layers, frozen.has_linear_layers, factor), config, search.given)
+    recipes = _recipes(inputs, frozen, search.given)
     said = time.perf_counter() - inputs.begin + forecast(search, recipes, seconds_to_load) + judging
     context.announce(f"forecast: {said:.0f} s from start to verdict")
     choice = choose_and_train(search, recipes)
     choice.trials[:0] = trials
     return _judged(inputs, rivals, data, choice, said)
+
+
+def _recipes(inputs: Inputs, frozen: FrozenEncoder, given: set[str]) -> list[Recipe]:
+    """What is tried.
+
+    Raises:
+        ConfigError: several recipes, and no validation rows to choose by.
+    """
+    config, splits = inputs.config, inputs.splits
+    if few_rows.are_few(config, splits, given):
+        return [few_rows.recipe(len(splits.train))]
+    factor = registry.number("task", config.task.type, "RATE_FACTOR", 1.0)
+    recipes = usable(candidates(frozen.num_layers, frozen.has_linear_layers, factor), config, given)
+    if not splits.validation and len(recipes) > 1:
+        raise ConfigError(
+            "there are no validation rows to choose a recipe by",
+            where="data.validation_fraction",
+            why=f"{len(recipes)} recipes could be trained: {', '.join(recipe.name for recipe in recipes)}",
+            remedy="spare some rows, or say what to train (`feinschliff train`, or --method lora)",
+        )
+    return recipes
 
 
 def _rivals(inputs: Inputs, frozen: FrozenEncoder) -> list[Rival]:

@@ -35,4 +35,5 @@ BY_DEFAULT = True
 CLASSIFIES_ROWS = True
 COMPARES_PASSES = True
 MIXES_FEATURES = True
+LEARNS_FROM_FEW_ROWS = True
 EXAMPLE = {"type": "text_classification"}

@@ -1,0 +1,57 @@
+"""``tune`` with so few rows that none can be spared for choosing: one recipe, all rows, the last weights.
+
+Compared on a dozen validation rows, recipes would be ordered by chance, and the dozen is missed in training.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from feinschliff import registry
+from feinschliff.config.run import RunConfig
+from feinschliff.data.examples import Splits
+from feinschliff.lifecycle.recipes import STEP_COST, Recipe
+
+FEW = 256
+"""Training and validation rows together; with fewer, trials order recipes by chance."""
+STEPS = 60
+"""Optimizer steps that the recipe makes at least, however few the rows."""
+LEAST_EPOCHS = 10.0
+BATCH_ROWS = 32
+RATE = 2e-5
+CHOICES = ("data.validation", "data.validation_fraction", "training.keep_weights", "model.head_init", "method")
+"""Fields that say how weights are to be chosen, begun or trained."""
+
+
+def are_few(config: RunConfig, splits: Splits, given: set[str]) -> bool:
+    """Whether the recipe for few rows is the one to take: none that the person asked for."""
+    if any(name.startswith(CHOICES) for name in given):
+        return False
+    offered = registry.says("task", config.task.type, "LEARNS_FROM_FEW_ROWS")
+    return offered and len(splits.train) + len(splits.validation) < FEW
+
+
+def joined(splits: Splits) -> Splits:
+    """All rows but those of the test set are training rows."""
+    rows = sorted([*splits.train, *splits.validation], key=lambda row: (row.place.file, row.place.line))
+    return replace(splits, train=rows, validation=[])
+
+
+def recipe(rows: int) -> Recipe:
+    """The recipe for ``rows`` training rows."""
+    return Recipe(
+        "few rows",
+        "all weights, gently, from the linear probe on, rows of a class drawn together",
+        {"type": "full"},
+        {
+            "epochs": max(LEAST_EPOCHS, float(math.ceil(STEPS * BATCH_ROWS / rows))),
+            "learning_rate": RATE,
+            "global_batch_rows": BATCH_ROWS,
+            "head_learning_rate_multiplier": 1.0,
+            "keep_weights": "last",
+            "regularisation": {"pair_contrast": 1.0},
+        },
+        STEP_COST,
+        model={"head_init": "linear_probe"},
+    )
