@@ -261,4 +261,4 @@ def test_the_real_multilingual_encoder() -> None:
     assert (tokenizer.pad_token_id, tokenizer.unk_token_id, tokenizer.mask_token_id) == (1, 3, 250001)
     texts = ["Wo kann ich meine Karte abholen?", "Where can I pick up my card?", "The volcano erupted in May."]
     german, english, other = plain_vectors(found.folder, [f"query: {text}" for text in texts], "mean")
-    assert german @ english > 0.9 > german @ other + 0.05
+    assert german @ english > german @ other + 0.1
