@@ -31,7 +31,7 @@ from feinschliff.store.cache import STAGING, disk_errors, disk_full, remove_left
 PREFIX = "pypi:"
 _SPEC = re.compile(
     r"(?P<dist>[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)==(?P<version>[0-9][A-Za-z0-9.!+_-]*)"
-    r"/(?P<inside>[^#]+?)/?(?:#sha256=(?P<sha256>[0-9a-fA-F]{64}))?"
+    r"/(?P<inside>[^#]+?)/?(?:#sha256=(?P<sha256>[0-9a-fA-F]{64}(?:\+[0-9a-fA-F]{64})*))?"
 )
 _CONNECT_TIMEOUT_SECONDS = 15
 """Without a network nobody waits longer than twice this for each index."""
@@ -46,7 +46,7 @@ class WheelSpec:
     inside: str
     """Path of a file or folder in the wheel, with forward slashes."""
     sha256: str | None
-    """Hash of the wheel, lower case; None: not pinned."""
+    """Hash of the wheel, lower case; several joined by + where systems have wheels of their own; None: not pinned."""
 
     @property
     def requirement(self) -> str:
@@ -55,7 +55,7 @@ class WheelSpec:
 
 
 def parse_spec(spec: str) -> WheelSpec:
-    """Read ``pypi:dist==version/path/inside``, with an optional ``#sha256=`` of the wheel at the end.
+    """Read ``pypi:dist==version/path/inside``, with an optional ``#sha256=`` of the wheel (or of several, joined by ``+``).
 
     Raises:
         InputError: the version is not pinned with ``==``, or the path inside is missing or leads out of the wheel.
@@ -151,10 +151,10 @@ def _cached_wheel(folder: Path) -> Path | None:
 
 
 def _refuse_other_hash(wanted: WheelSpec, found: str | None, pinned: str | None, what: str, folder: Path) -> None:
-    if found and pinned and found != pinned:
+    if found and pinned and found not in pinned.split("+"):
         raise ResourceError(
             f"{wanted.requirement}: {what} is not the wheel that was pinned",
-            why=f"sha256 is {found}, expected {pinned}",
+            why=f"sha256 is {found}, expected {pinned.replace('+', ' or ')}",
             remedy="find out why the wheel changed; to accept another one, pin its hash in the source and "
             f"delete {folder}",
         )
