@@ -24,7 +24,8 @@ def with_composed(characters: Mapping[str, str]) -> dict[str, str]:
     """The map, and what marks that follow their letter become (NFKC): an e and an accent are é.
 
     SentencePiece's rules name such sequences one by one, and so leave the order of other marks as it is (unlike NFKC
-    of a whole text, which would make pieces of Burmese and Arabic that the vocabulary has not).
+    of a whole text, which would make pieces of Burmese and Arabic that the vocabulary has not). Of a letter with two
+    marks of its own ``Precompiled`` takes the first rule that fits and loses the second mark, with any such map.
     """
     found = dict(characters)
     for code in range(0xC0, sys.maxunicode + 1):

@@ -55,7 +55,7 @@ class WheelSpec:
 
 
 def parse_spec(spec: str) -> WheelSpec:
-    """Read ``pypi:dist==version/path/inside``, with an optional ``#sha256=`` of the wheel (or of several, joined by ``+``).
+    """Read ``pypi:dist==version/path/inside``, with an optional ``#sha256=`` of the wheel (or several, joined by +).
 
     Raises:
         InputError: the version is not pinned with ``==``, or the path inside is missing or leads out of the wheel.
