@@ -122,16 +122,7 @@ def fit(run: Fit) -> Iterator[Event]:
             rows_per_second=rows_here / spent,
             seconds_left=(run.total_steps - state.step) * spent / steps_here,
         )
-        out_of_time = run.out_of_time
-        at_end = state.step == run.total_steps or out_of_time
-        if run.validate is None and at_end:
-            _keep(run)
-            state.stopped_early = out_of_time
-        elif run.validate is not None and (at_end or state.step % run.evaluation_steps == 0):
-            yield _evaluate(run, run.validate)
-            state.stopped_early = out_of_time or _patience_spent(run)
-        elif state.step % run.curve_steps == 0:
-            _add_point(run)
+        yield from _looked_at(run)
         stop = run.stop_requested()  # asked once: a signal between two questions must not end a run unsaved
         if run.save_state and (stop or _checkpoint_due(run, saved_at, save_seconds)):
             saved_at = time.perf_counter()
@@ -168,6 +159,20 @@ def _average(run: Fit) -> None:
     if run.learner.average is not None:
         run.learner.average.update(run.state.step, run.state.averaged_step)
         run.state.averaged_step = run.state.step
+
+
+def _looked_at(run: Fit) -> Iterator[Evaluated]:
+    """Validate where it is time to, or add a point to the curve; whether the run has to end here is noted."""
+    state, out_of_time = run.state, run.out_of_time
+    at_end = state.step == run.total_steps or out_of_time
+    if run.validate is None and at_end:
+        _keep(run)
+        state.stopped_early = out_of_time
+    elif run.validate is not None and (at_end or state.step % run.evaluation_steps == 0):
+        yield _evaluate(run, run.validate)
+        state.stopped_early = out_of_time or _patience_spent(run)
+    elif state.step % run.curve_steps == 0:
+        _add_point(run)
 
 
 def _keep(run: Fit) -> None:

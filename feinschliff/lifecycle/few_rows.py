@@ -45,7 +45,7 @@ def recipe(rows: int) -> Recipe:
         "all weights, gently, from the linear probe on, rows of a class drawn together",
         {"type": "full"},
         {
-            "epochs": max(LEAST_EPOCHS, float(math.ceil(STEPS * BATCH_ROWS / rows))),
+            "epochs": max(LEAST_EPOCHS, float(math.ceil(STEPS / math.ceil(rows / BATCH_ROWS)))),
             "learning_rate": RATE,
             "global_batch_rows": BATCH_ROWS,
             "head_learning_rate_multiplier": 1.0,

@@ -76,6 +76,27 @@ def test_an_average_of_the_weights_comes_back(tiny_bert: Path, tmp_path: Path, p
     assert stopped_then_finished(tiny_bert, tmp_path / "a", [1, 5, 9], **changes) == expected
 
 
+def test_without_validation_rows_a_resumed_run_is_the_same(tiny_bert: Path, tmp_path: Path) -> None:
+    changes = {"keep_weights": "last", "weight_averaging": 0.3}
+
+    def finished(path: Path, stops: list[int]) -> dict[str, Any]:
+        for step in [*stops, None]:
+            fit = start(tiny_bert, path, **changes)
+            fit.validate = None
+            if step is None:
+                list(loop.fit(fit))
+                break
+            fit.stop_requested = lambda fit=fit, step=step: fit.state.step >= step
+            with pytest.raises(Interrupted):
+                list(loop.fit(fit))
+        return outcome(fit)
+
+    expected = finished(tmp_path / "alone", [])
+    assert expected["counts"][2:4] == (expected["counts"][0], None)
+    assert all(point["validation_loss"] is None for point in expected["curve"])
+    assert finished(tmp_path / "a", [1, 5, 7]) == expected
+
+
 OPTIONS: dict[str, dict[str, Any]] = {
     "l2-sp": {"regularisation": {"l2_sp": 0.5, "l2_sp_head": 0.1}},
     "l2-sp decoupled": {"regularisation": {"l2_sp": 20.0, "l2_sp_form": "decoupled"}, "precision": "bf16"},
