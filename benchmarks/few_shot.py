@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any
 
 FIRST_DRAW = {"test": 0, "dev": 100}
-RECIPE: dict[str, Any] = {"training": {"epochs": 20.0, "learning_rate": 1e-4}}
 SETFIT = """
 import json, sys, tempfile, time
 import numpy as np
@@ -60,25 +59,28 @@ def draws(arguments: argparse.Namespace, per_class: int) -> list[Any]:
         rng = np.random.default_rng(seed)
         chosen = [rng.choice(np.flatnonzero(labels == name), per_class, replace=False) for name in sorted(set(labels))]
         train = [rows[row] for row in np.concatenate(chosen)]
-        found.append((seed, replace(splits, train=train, validation=train)))
+        found.append((seed, replace(splits, train=train, validation=[])))
     return found
 
 
-def ours(arguments: argparse.Namespace, seed: int, splits: Any, recipe: dict[str, Any]) -> dict[str, float]:
-    """Train a draw and judge it; beside the probe."""
+def ours(arguments: argparse.Namespace, seed: int, splits: Any) -> dict[str, float]:
+    """Train a draw by the recipe that `tune` takes with few rows, and judge it; beside the probe."""
     from feinschliff.config.run import RunConfig
+    from feinschliff.lifecycle import few_rows
     from feinschliff.lifecycle.embedding import FrozenEncoder
     from feinschliff.lifecycle.prepare import context_of
+    from feinschliff.lifecycle.recipes import configured
     from feinschliff.lifecycle.train import RunContext, run
     from feinschliff.models.sources import resolve_model
     from feinschliff.predictor import Predictor
     from feinschliff.store.run_directory import RunDirectory
 
     resolved = resolve_model(arguments.model)
-    common = {"keep_weights": "last", "early_stopping_patience": None, "num_threads": arguments.threads}
+    asked = {"num_threads": arguments.threads, **arguments.training}
+    given = {f"training.{name}" for name in asked}
     with tempfile.TemporaryDirectory() as folder:
-        asked = {**recipe, "training": {**common, **recipe.get("training", {})}}
-        config = RunConfig(model={"source": arguments.model}, seed=seed, output_dir=folder, **asked)
+        config = RunConfig(model={"source": arguments.model}, seed=seed, training=asked)
+        config = configured(config, few_rows.recipe(), given, folder)
         begin = time.perf_counter()
         run(config, splits, resolved, RunContext(RunDirectory(folder), save_state=False))
         seconds = time.perf_counter() - begin
@@ -127,13 +129,13 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=5)
     parser.add_argument("--on", choices=list(FIRST_DRAW), default="test")
     parser.add_argument("--setfit-python", help="an interpreter with setfit installed; left out: not compared")
-    parser.add_argument("--recipe", type=json.loads, default=RECIPE, help="JSON of task, method, training")
+    parser.add_argument("--training", type=json.loads, default={}, help="JSON of fields of training, for trying others")
     parser.add_argument("--threads", type=int)
     arguments = parser.parse_args()
     for per_class in arguments.per_class:
         rows = []
         for seed, splits in draws(arguments, per_class):
-            found = ours(arguments, seed, splits, arguments.recipe)
+            found = ours(arguments, seed, splits)
             if arguments.setfit_python:
                 peer = setfit(arguments, seed, splits)
                 found |= {"setfit": peer["accuracy"], "setfit_seconds": peer["seconds"]}

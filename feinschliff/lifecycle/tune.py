@@ -151,7 +151,7 @@ def _recipes(inputs: Inputs, frozen: FrozenEncoder, given: set[str]) -> list[Rec
     """
     config, splits = inputs.config, inputs.splits
     if few_rows.are_few(config, splits, given):
-        return [few_rows.recipe(len(splits.train))]
+        return [few_rows.recipe()]
     factor = registry.number("task", config.task.type, "RATE_FACTOR", 1.0)
     recipes = usable(candidates(frozen.num_layers, frozen.has_linear_layers, factor), config, given)
     if not splits.validation and len(recipes) > 1:

@@ -23,9 +23,20 @@ CHANGES: dict[str, Any] = {
 }
 
 
-def start(folder: Path, path: Path, **changes: Any) -> loop.Fit:
+TASKS = {
+    "regression": ("values", "tiny_bert"),
+    "token_classification": ("spans", "tiny_bert"),
+    "question_answering": ("answers", "tiny_bert"),
+    "embeddings": ("ranked", "tiny_bert"),
+    "image_classification": ("images", "tiny_vit"),
+    "sequence_to_sequence": ("texts", "tiny_bart"),
+    "tabular_classification": ("numbers", "tiny_keras"),
+}
+
+
+def start(folder: Path, path: Path, kind: str = "single", **changes: Any) -> loop.Fit:
     torch.manual_seed(id(path) % 1000)  # what was drawn before must not matter
-    fit = made_fit(made_run(folder, path, made_splits(40), **{**CHANGES, **changes}), path)
+    fit = made_fit(made_run(folder, path, made_splits(40, kind=kind), **{**CHANGES, **changes}), path)
     loop.resume(fit)
     return fit
 
@@ -62,6 +73,18 @@ def test_stopped_and_resumed_is_the_run_left_alone(tiny_bert: Path, tmp_path: Pa
     assert len(expected["curve"]) == 10
     assert sum(point["validation_loss"] is not None for point in expected["curve"]) == 5
     assert stopped_then_finished(tiny_bert, tmp_path / "a", [1, 5, 7], **changes) == expected
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_run_of_each_task_resumes(request: pytest.FixtureRequest, tmp_path: Path, task: str) -> None:
+    kind, model = TASKS[task]
+    folder = request.getfixturevalue(model)
+    changes: dict[str, Any] = {"kind": kind, "task": {"type": task}, "weight_averaging": 0.2}
+    if task == "tabular_classification":
+        changes["model"] = {}  # a Keras file brings its own dropout
+    expected = stopped_then_finished(folder, tmp_path / "alone", [], **changes)
+    assert expected["counts"][0] == 10
+    assert stopped_then_finished(folder, tmp_path / "a", [2, 5, 7], **changes) == expected
 
 
 def test_in_bf16_the_masters_come_back(tiny_bert: Path, tmp_path: Path) -> None:
