@@ -14,7 +14,7 @@ from feinschliff.config.data import DataConfig
 from feinschliff.data.delimited import checked_lines
 from feinschliff.data.encodings import find_encoding, open_text
 from feinschliff.data.examples import Place
-from feinschliff.data.tables import FaultList, Row, Table, at
+from feinschliff.data.tables import FaultList, Row, Table, at, kind_of
 from feinschliff.errors import DataError
 
 _SAMPLE_RECORDS = 2000
@@ -90,7 +90,7 @@ def _lines(path: Path, encoding: str, table: Table) -> Iterator[Row]:
             if isinstance(record, dict):
                 yield Row(record, Place(name, number))
             else:
-                faults.add(f"a {type(record).__name__} instead of an object", at(name, number), None,
+                faults.add(f"{kind_of(record)} instead of an object", at(name, number), None,
                            'write {"text": ..., "label": ...}')  # fmt: skip
     faults.raise_if_any()
     if num_blank:
@@ -157,7 +157,7 @@ def _array(text: str, start: int, name: str, numbered: bool) -> Iterator[Row]:
             if isinstance(record, dict):
                 yield Row(record, place)
             else:
-                faults.add(f"a {type(record).__name__} instead of an object", at(name, place.line), None,
+                faults.add(f"{kind_of(record)} instead of an object", at(name, place.line), None,
                            'write {"text": ..., "label": ...}')  # fmt: skip
     except json.JSONDecodeError as error:
         faults.add("this is not json", at(name, error.lineno), f"{error.msg} at column {error.colno}", "mend the file")

@@ -11,7 +11,7 @@ from feinschliff.data.examples import Example
 from feinschliff.data.rows_to_examples import count_reasons, dropped_row
 from feinschliff.data.span_columns import SpanColumns, span_list, span_parts
 from feinschliff.data.spans import Span, in_characters, join_tokens, without_blanks, without_overlaps
-from feinschliff.data.tables import Cell, Row
+from feinschliff.data.tables import Cell, Row, kind_of
 from feinschliff.data.tag_schemes import TagCensus, entities
 from feinschliff.errors import DataError
 from feinschliff.results.data import DroppedRow
@@ -62,7 +62,7 @@ def read_text(cells: Mapping[str, Cell], columns: SpanColumns) -> str:
     if is_missing(cell):
         raise DataError(f"no text in column {columns.text!r}")
     if not isinstance(cell, str):
-        raise DataError(f"a {type(cell).__name__} instead of a text in column {columns.text!r}")
+        raise DataError(f"{kind_of(cell)} instead of a text in column {columns.text!r}")
     return cell
 
 

@@ -16,6 +16,23 @@ Cell = object
 """A cell as its format gives it: text (csv), or text, number, truth value, list, None (json, parquet, Excel)."""
 
 
+_KINDS: dict[type, str] = {
+    str: "a text",
+    bool: "a truth value",
+    int: "a number",
+    float: "a number",
+    list: "a list",
+    dict: "an object",
+    bytes: "bytes",
+    type(None): "nothing (null)",
+}
+
+
+def kind_of(cell: Cell) -> str:
+    """What a cell is, in words: ``a number``."""
+    return _KINDS.get(type(cell), f"a {type(cell).__name__}")
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """One row: column name to cell, and where it stands."""

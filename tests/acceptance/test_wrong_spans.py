@@ -167,7 +167,7 @@ FAULTY = [
     fourth("no_list.jsonl", "column 'spans' is not a list of spans: 'PER'", marked(spans="PER")),
     fourth("no_spans.jsonl", "no spans in column 'spans' (an empty list says", marked(spans=None)),
     fourth("lengths.jsonl", "as many tags as tokens are needed: 8 tokens, 3 tags", tagged(ner_tags=["O"] * 3)),
-    fourth("number.jsonl", "a int instead of a text in column 'text'", marked(text=7), predicted="a int instead"),
+    fourth("number.jsonl", "a number instead of a text in column 'text'", marked(text=7), predicted="a number instead"),
     Faulty(
         "overlap.jsonl",
         lines(marked(spans=[span(0, 14), span(4, 9)])),

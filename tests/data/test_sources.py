@@ -123,7 +123,7 @@ def test_records_that_share_a_line_are_counted(tmp_path: Path) -> None:
     (table,) = open_tables([str(path)], DataConfig())
     assert "counts records, not lines" in table.announcements[-1]
     path.write_text("[\n" + ",\n".join(map(json.dumps, ROWS[:2])) + ", " + json.dumps(ROWS[2]) + ", 7]")
-    with pytest.raises(DataError, match="a int instead of an object") as caught:
+    with pytest.raises(DataError, match="a number instead of an object") as caught:
         read(path)
     assert caught.value.faults[0].where == f"{path}:4"
 

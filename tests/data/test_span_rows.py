@@ -118,7 +118,7 @@ def test_rows_without_text() -> None:
     list(reader.read([Row({"text": cell, "spans": []}, Place("f", 1)) for cell in (None, "", "  ", 7)]))
     assert reader.announcements() == [
         "3 rows dropped: no text in column 'text'",
-        "1 rows dropped: a int instead of a text in column 'text'",
+        "1 rows dropped: a number instead of a text in column 'text'",
     ]
 
 
