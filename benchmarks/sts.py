@@ -27,7 +27,7 @@ from feinschliff.predictor import Predictor
 from feinschliff.results.verdicts import verdict
 from feinschliff.store.run_directory import RunDirectory
 
-RECIPE: dict[str, Any] = {"epochs": 2.0, "learning_rate": 5e-5}
+RECIPE: dict[str, Any] = {"epochs": 2.0, "learning_rate": 2e-5, "weight_averaging": 0.0}
 METHOD: dict[str, Any] = {"type": "full"}
 COMMON: dict[str, Any] = {"early_stopping_patience": None, "keep_weights": "last"}
 METRICS = ("pearson", "spearman")
@@ -43,7 +43,7 @@ def one(data_dir: Path, model: str, seed: int, threads: int | None) -> dict[str,
         config = RunConfig.model_validate(
             {
                 "data": data.model_dump(),
-                "model": {"source": model},
+                "model": {"source": model, "dropout": 0.1},
                 "task": {"type": "embeddings"},
                 "method": METHOD,
                 "training": {**COMMON, **RECIPE, "num_threads": threads},

@@ -34,6 +34,21 @@ def ranking_loss(vectors_Sd: Tensor, members_EW: Tensor, identities_EW: Tensor, 
     return F.cross_entropy(logits_ED.masked_fill(left_out_ED, float("-inf")), rows, reduction="sum")
 
 
+def correlation_loss(vectors_Sd: Tensor, members_EW: Tensor, values_E: Tensor, temperature: float) -> Tensor:
+    """``1 - r``, Pearson's correlation of cosines and values over the batch; ``temperature`` counts for nothing.
+
+    The distances of the values count too, not only their order. One loss a batch, times its rows; a batch whose values
+    are all the same says nothing, and its loss is 0.
+    """
+    cosines_E = (vectors_Sd[members_EW[:, 0]] * vectors_Sd[members_EW[:, 1]]).sum(1)
+    values_E = (values_E - values_E.mean()).to(cosines_E.dtype)
+    if not float(values_E.norm()):
+        return 0.0 * cosines_E.sum()
+    centred_E = cosines_E - cosines_E.mean()
+    r: Tensor = (centred_E * values_E).sum() / (centred_E.norm() * values_E.norm()).clamp_min(1e-8)
+    return len(values_E) - len(values_E) * r
+
+
 def similarity_loss(vectors_Sd: Tensor, members_EW: Tensor, values_E: Tensor, temperature: float) -> Tensor:
     """CoSENT (Su 2022): ``log(1 + sum of exp((cos_j - cos_i) / temperature))`` over rows i, j with value_i > value_j.
 

@@ -33,7 +33,7 @@ from feinschliff.results.prediction import PredictionResult
 from feinschliff.results.resampling import measure_figures, value_of
 from feinschliff.results.verdicts import Evidence, compare
 from feinschliff.tasks._embedding_judges import Judge, SearchJudge, SimilarityJudge
-from feinschliff.tasks._embedding_losses import ranking_loss, similarity_loss
+from feinschliff.tasks._embedding_losses import correlation_loss, ranking_loss, similarity_loss
 from feinschliff.tasks._embedding_rows import EncodedTexts, encode_texts, groups_of, members_of
 from feinschliff.tasks._loading import load_base
 from feinschliff.tasks._retrieval import Bm25, Scores, Vectors
@@ -44,6 +44,7 @@ from feinschliff.tasks._task import EncodedSet, ExportedAsTrained, Floats, Froze
 if TYPE_CHECKING:
     from feinschliff.tasks.embeddings import EmbeddingsConfig
 
+SIMILARITY_LOSSES = {"cosent": similarity_loss, "pearson": correlation_loss}
 CHANCE_SPREAD = 0.1
 """Cosines of texts that have nothing to do with each other scatter by about so much."""
 TIMED_ROWS = 128
@@ -114,7 +115,7 @@ class Embeddings(ExportedAsTrained, CoupledObjective):
         return LossOutput(self._loss(outputs_Bd, batch.members, batch.targets), len(batch.members))
 
     def _loss(self, vectors_Sd: Tensor, members_EW: Tensor, targets: Tensor) -> Tensor:
-        loss = similarity_loss if self._labelled else ranking_loss
+        loss = SIMILARITY_LOSSES[self.config.similarity_loss] if self._labelled else ranking_loss
         return loss(vectors_Sd, members_EW, targets, self.config.temperature)
 
     def loss(self, network: nn.Module, batch: Batch) -> LossOutput:
@@ -125,6 +126,8 @@ class Embeddings(ExportedAsTrained, CoupledObjective):
         """Of cosines that are there by chance: the mean of exponentials of normally distributed numbers."""
         rows, texts = self.context.global_batch_rows, max(1, self.context.num_texts - 1)
         spread = CHANCE_SPREAD / self.config.temperature
+        if self._labelled and self.config.similarity_loss == "pearson":
+            return 1.0
         if self._labelled:
             return math.log1p(rows * (rows - 1) / 2) + spread**2
         return math.log(max(2, rows * texts)) + spread**2 / 2

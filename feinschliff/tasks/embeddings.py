@@ -21,6 +21,10 @@ class EmbeddingsConfig(TypedConfig):
     temperature: float = Field(default=0.05, gt=0.0, le=1.0)
     """Cosines are divided by this in the loss; lower: the nearest wrong texts count more."""
 
+    similarity_loss: Literal["pearson", "cosent"] = "pearson"
+    """Of pairs with a number. `pearson`: one less the correlation of cosines and numbers over a batch; `cosent`: their
+    order alone counts (Su 2022), for numbers whose distances mean nothing."""
+
 
 def create(config: EmbeddingsConfig, context: TaskContext) -> Embeddings:
     """The task itself."""

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy.stats import pearsonr
 from sentence_transformers import SentenceTransformer
 
 from feinschliff import registry
@@ -29,7 +30,7 @@ from feinschliff.models.card import CardFacts, render_card
 from feinschliff.predictor import Predictor
 from feinschliff.results.regression import regression_metrics
 from feinschliff.store.run_directory import RunDirectory
-from feinschliff.tasks._embedding_losses import ranking_loss, similarity_loss
+from feinschliff.tasks._embedding_losses import correlation_loss, ranking_loss, similarity_loss
 from feinschliff.tasks._embedding_rows import identities, members_of
 from feinschliff.tasks._embeddings import Embeddings
 from feinschliff.tasks._retrieval import Bm25, Corpus, Vectors
@@ -92,6 +93,23 @@ def test_the_similarity_loss_compares_what_the_numbers_order() -> None:
         5 * math.log(1 + sum(terms)), rel=1e-5
     )
     assert float(similarity_loss(vectors[:2], members[:1], values[:1], 0.2)) == 0.0
+
+
+def test_the_correlation_loss_is_one_less_pearsons_correlation() -> None:
+    vectors, values = unit(12, 4), torch.tensor([1.0, 3.0, 3.0, 0.0, 5.0, 2.5], dtype=torch.float64)
+    members = members_of(np.arange(0, 13, 2))
+    cosines = [float(vectors[2 * row] @ vectors[2 * row + 1]) for row in range(6)]
+    expected = 6 * (1.0 - float(pearsonr(cosines, values.numpy()).statistic))
+    assert float(correlation_loss(vectors, members, values, 0.2)) == pytest.approx(expected, rel=1e-5)
+    line = torch.tensor(cosines, dtype=torch.float64) * 7.0 - 3.0
+    assert float(correlation_loss(vectors, members, line, 0.2)) == pytest.approx(0.0, abs=1e-5)
+
+
+def test_a_batch_whose_numbers_are_all_the_same_says_nothing() -> None:
+    vectors = unit(6, 4).requires_grad_()
+    loss = correlation_loss(vectors, members_of(np.arange(0, 7, 2)), torch.full((3,), 2.0), 0.2)
+    loss.backward()
+    assert (float(loss.detach()), float(vectors.grad.abs().sum())) == (0.0, 0.0)  # type: ignore[union-attr]
 
 
 def test_a_search_is_over_the_sets_own_texts() -> None:
