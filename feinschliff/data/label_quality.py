@@ -20,6 +20,8 @@ from feinschliff.results.data import Severity
 
 EMBEDDED_ROWS = 20_000
 """Label errors are searched for among at most so many rows, drawn by chance: memory and time stay bounded."""
+FEWEST_JUDGED = 64
+"""Of 32 sentences of SST-2, 8 were suspects: a model of so few rows is no judge."""
 FEW_ROWS = 10
 UNEVEN = 20
 Embed = Callable[[list[Texts]], NDArray[Any]]
@@ -126,6 +128,10 @@ def label_error_drafts(scanned: Scan, embed: Embed, seed: int) -> Iterator[Draft
         rows = np.sort(np.random.default_rng(seed).choice(usable, EMBEDDED_ROWS, replace=False))
     labels = [scanned.labels(row)[0] for row in rows.tolist()]
     if len(set(labels)) < 2:
+        return
+    if len(rows) < FEWEST_JUDGED:
+        message = f"{len(rows)} rows are too few to judge labels by each other"
+        yield Draft("label_error", "info", 0, message)
         return
     texts = scanned.texts(rows.tolist())
     embeddings = embed([texts[row] for row in rows.tolist()])

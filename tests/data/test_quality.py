@@ -112,9 +112,16 @@ def test_label_errors_in_a_file(tmp_path: Path) -> None:
     assert "'b', but 'a'" in finding.examples[0].note
 
 
+def test_few_rows_do_not_judge_each_others_labels(tmp_path: Path) -> None:
+    hooks = ModelHooks(embed=lambda rows: np.random.default_rng(0).normal(size=(len(rows), 4)))
+    finding = by_kind(check(DataConfig(train=(write(tmp_path / "rows.csv", rows(40)),)), hooks))["label_error"]
+    assert (finding.severity, finding.count) == ("info", 0)
+    assert "too few" in finding.message
+
+
 def test_a_pair_whose_first_text_holds_a_line_break_is_handed_over_as_that_pair(tmp_path: Path) -> None:
     data = [{"question": f"subject {n}\n{text}", "answer": "yes it is", "label": label} for n, (text, label) in
-            enumerate(rows())]  # fmt: skip
+            enumerate(rows(80))]  # fmt: skip
     (tmp_path / "pairs.jsonl").write_text("\n".join(map(json.dumps, data)))
     measured: list[tuple[str, ...]] = []
     embedded: list[tuple[str, ...]] = []
