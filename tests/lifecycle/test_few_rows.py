@@ -68,6 +68,7 @@ def test_from_a_file_of_few_rows_to_a_verdict(tiny_bert: Path, tmp_path: Path) -
     assert all(point.validation_loss is None for point in result.details.training.curve)
     assert any("too few to spare any" in said for said in result.details.announcements)
     assert any("not calibrated" in said for said in result.details.announcements)
+    assert "no rows were spared; the last weights are kept" in Path(result.report).read_text(encoding="utf-8")
     assert "too few to spare any" in Path(result.report).read_text(encoding="utf-8")
 
 
