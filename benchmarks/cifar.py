@@ -13,15 +13,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import timed
 
 SETTINGS = {"with cache": "auto", "without": "off"}
 
@@ -47,15 +47,11 @@ def splits_of(arguments: argparse.Namespace) -> Any:
 def one(arguments: argparse.Namespace, cache: str) -> dict[str, Any]:
     """Train in this process."""
     from feinschliff.config.run import RunConfig
-    from feinschliff.engine import loop
     from feinschliff.engine.batching import FORWARD_TOKENS
     from feinschliff.engine.scoring import outputs
-    from feinschliff.lifecycle import prepare as preparing
     from feinschliff.models.sources import resolve_model
-    from feinschliff.tasks._image_classification import ImageClassification
 
     splits = splits_of(arguments)
-    method = {"type": "frozen_layers", "last_k": arguments.layers}
     training = {
         "epochs": arguments.epochs,
         "learning_rate": arguments.rate,
@@ -63,43 +59,20 @@ def one(arguments: argparse.Namespace, cache: str) -> dict[str, Any]:
         "keep_weights": "last",
         "prefix_cache": cache,
     }
-    marks: dict[str, float] = {}
-    whole_encode = ImageClassification.encode
-
-    def encode(self: Any, *rows: Any) -> Any:
-        out = whole_encode(self, *rows)
-        marks["encoded"] = time.perf_counter()
-        return out
-
-    ImageClassification.encode = encode  # type: ignore[method-assign]
+    method = {"type": "frozen_layers", "trained_layers": arguments.layers}
     with tempfile.TemporaryDirectory() as folder:
         fields = {"method": method, "training": {**training, **arguments.training}, "seed": arguments.seed}
         config = RunConfig(task="image_classification", model={"source": arguments.model}, **fields)
-        prepared = preparing.prepare(config, splits, resolve_model(arguments.model), Path(folder))
-        begin, filling = marks["encoded"], time.perf_counter()
-        run = loop.Fit(
-            learner=prepared.learner,
-            seed=arguments.seed,
-            metric=prepared.metric,
-            validate=lambda: (0.0, 0.0),
-            checkpoints=Path(folder),
-            save_state=False,
-        )
-        for _ in loop.fit(run):
-            pass
-        seconds, training_seconds = time.perf_counter() - begin, time.perf_counter() - filling
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        average = prepared.learner.average
-        if average is not None:
-            prepared.learner.masters.load({name: value.clone() for name, value in average.named().items()})
-        encoded = prepared.task.encode(splits.test, 1)
-        found = outputs(prepared.task, prepared.network, encoded.table, max_tokens=FORWARD_TOKENS)
-        accuracy = prepared.task.score(prepared.task.answers(found, encoded), splits.test, "accuracy")
+        run = timed.timed(config, splits, resolve_model(arguments.model), Path(folder))
+        task = run.prepared.task
+        encoded = task.encode(splits.test, 1)
+        found = outputs(task, run.prepared.network, encoded.table, max_tokens=FORWARD_TOKENS)
+        accuracy = task.score(task.answers(found, encoded), splits.test, "accuracy")
     return {
-        "seconds": seconds,
-        "training_seconds": training_seconds,
+        "seconds": run.seconds,
+        "step_seconds": run.step_seconds,
         "rows": len(splits.train),
-        "peak_mib": peak,
+        "peak_mib": run.peak_mib,
         "accuracy": accuracy,
     }
 
@@ -146,7 +119,7 @@ def main() -> None:
     if len(arguments.settings) == len(SETTINGS):
         pairs = list(zip(*found.values(), strict=True))
         ratio = statistics.median(off["seconds"] / on["seconds"] for on, off in pairs)
-        upper = statistics.median(on["training_seconds"] / arguments.epochs for on, _ in pairs)
+        upper = statistics.median(on["step_seconds"] / arguments.epochs for on, _ in pairs)
         frozen = statistics.median(off["seconds"] / arguments.epochs for _, off in pairs) - upper
         bound = arguments.epochs * (frozen + upper) / (frozen + arguments.epochs * upper)
         print(f"with the cache {ratio:.2f} times as fast; the arithmetic allows {bound:.2f}")

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -22,6 +21,8 @@ import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import timed
 
 LIMIT = 256
 OURS = "ours"
@@ -62,12 +63,9 @@ def rows_of(arguments: argparse.Namespace) -> Any:
 def ours(arguments: argparse.Namespace, rate: float) -> dict[str, Any]:
     """One run of ours in this process."""
     from feinschliff.config.run import RunConfig
-    from feinschliff.engine import loop
     from feinschliff.engine.batching import FORWARD_TOKENS
     from feinschliff.engine.scoring import outputs
-    from feinschliff.lifecycle import prepare as preparing
     from feinschliff.models.sources import resolve_model
-    from feinschliff.tasks._token_classification import TokenClassification
 
     splits = rows_of(arguments)
     training = {
@@ -80,34 +78,17 @@ def ours(arguments: argparse.Namespace, rate: float) -> dict[str, Any]:
     }
     with tempfile.TemporaryDirectory() as folder:
         config = RunConfig(task="token_classification", training=training, model={"max_length_tokens": LIMIT})
-        marks: dict[str, float] = {}
-        whole_encode = TokenClassification.encode
-
-        def encode(self: Any, *rows: Any) -> Any:
-            out = whole_encode(self, *rows)
-            marks["encoded"] = time.perf_counter()
-            return out
-
-        TokenClassification.encode = encode  # type: ignore[method-assign]
-        prepared = preparing.prepare(config, splits, resolve_model(arguments.model), Path(folder))
-        run = loop.Fit(
-            learner=prepared.learner,
-            seed=0,
-            metric=prepared.metric,
-            validate=lambda: (0.0, 0.0),
-            checkpoints=Path(folder),
-            save_state=False,
-        )
-        for _ in loop.fit(run):
-            pass
-        seconds, peak = time.perf_counter() - marks["encoded"], _peak_mib()
-        average = prepared.learner.average
-        if average is not None:
-            prepared.learner.masters.load({name: value.clone() for name, value in average.named().items()})
-        rows = prepared.task.encode(splits.test, prepared.max_length_tokens)
-        found = outputs(prepared.task, prepared.network, rows.table, max_tokens=FORWARD_TOKENS, targets=rows.targets)
-        score = prepared.task.score(prepared.task.answers(found, rows), splits.test, "entity_f1")
-    return {"seconds": seconds, "rows": len(splits.train) * arguments.epochs, "peak_mib": peak, "f1": score}
+        run = timed.timed(config, splits, resolve_model(arguments.model), Path(folder))
+        task = run.prepared.task
+        rows = task.encode(splits.test, run.prepared.max_length_tokens)
+        found = outputs(task, run.prepared.network, rows.table, max_tokens=FORWARD_TOKENS, targets=rows.targets)
+        score = task.score(task.answers(found, rows), splits.test, "entity_f1")
+    return {
+        "seconds": run.seconds,
+        "rows": len(splits.train) * arguments.epochs,
+        "peak_mib": run.peak_mib,
+        "f1": score,
+    }
 
 
 def trainer(arguments: argparse.Namespace, setting: str, rate: float) -> dict[str, Any]:
@@ -146,7 +127,7 @@ def trainer(arguments: argparse.Namespace, setting: str, rate: float) -> dict[st
         )
         begin = time.perf_counter()
         work.train()
-        seconds, peak = time.perf_counter() - begin, _peak_mib()
+        seconds, peak = time.perf_counter() - begin, timed.peak_mib()
     score = _trainer_f1(model, tokenizer, splits.test, names)
     return {"seconds": seconds, "rows": len(splits.train) * arguments.epochs, "peak_mib": peak, "f1": score}
 
@@ -201,10 +182,6 @@ def _trainer_f1(model: Any, tokenizer: Any, rows: Any, names: tuple[str, ...]) -
             found[row] = [(ranges[s.start][0], ranges[s.end - 1][1], s.label) for s in entities(tags, "IOB2")]
     given = [[(span.start, span.end, span.label) for span in row.spans] for row in rows]
     return float(entity_statistic("entity_f1")(given, found))
-
-
-def _peak_mib() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def main() -> None:

@@ -27,7 +27,7 @@ from feinschliff.predictor import Predictor
 from feinschliff.results.verdicts import verdict
 from feinschliff.store.run_directory import RunDirectory
 
-RECIPE: dict[str, Any] = {"epochs": 2.0, "learning_rate": 2e-5, "weight_averaging": 0.0}
+RECIPE: dict[str, Any] = {"epochs": 2.0, "learning_rate": 2e-5, "weight_averaging": 0.0, "base_weights_share": 0.3}
 METHOD: dict[str, Any] = {"type": "full"}
 COMMON: dict[str, Any] = {"early_stopping_patience": None, "keep_weights": "last"}
 METRICS = ("pearson", "spearman")
