@@ -1,11 +1,11 @@
 """Few labelled rows: SST-2 with 8, 16 and 64 rows a class, several draws, beside SetFit and the linear probe.
 
-    scripts/bench few_shot [--data-dir DIR] [--per-class 8 16 64] [--draws 5] [--setfit-python PATH]
+    scripts/bench few_shot [--data-dir DIR] [--per-class 8 16 64] [--draws 5] [--setfit-python PATH] [--set sst2]
 
-Every draw trains on the same rows for all; accuracy is that of SST-2's whole test file (`--on dev`: of its dev file, on
-which the recipe was chosen, with other draws). SetFit runs in an interpreter of its own that has it installed, with the
-same model and its usual settings (batch 16, one epoch over the pairs). Nothing is selected on validation rows: there
-are none, the last weights are kept.
+Every draw trains on the same rows for all; accuracy is that of the set's whole test file (`--on dev`: of its dev file,
+or of a fifth of its training rows, with other draws; the recipe was chosen on SST-2's). SetFit runs in an interpreter of
+its own that has it installed, with the same model and its usual settings (batch 16, one epoch over the pairs). Nothing
+is selected on validation rows: there are none, the last weights are kept.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import sets
 
 FIRST_DRAW = {"test": 0, "dev": 100}
 SETFIT = """
@@ -48,19 +50,22 @@ def draws(arguments: argparse.Namespace, per_class: int) -> list[Any]:
     from feinschliff.config.data import DataConfig
     from feinschliff.data.load import load_splits
 
-    folder = arguments.data_dir / "sst2"
-    names = {"train": (str(folder / "train.tsv"),), "test": (str(folder / f"{arguments.on}.tsv"),)}
-    splits = load_splits(DataConfig(**names, held_out_duplicates="keep", validation_fraction=0.001), 0)
-    rows = [*splits.train, *splits.validation]
-    rows.sort(key=lambda example: example.place.line)
+    found = sets.files(arguments.data_dir, arguments.set)
+    names: dict[str, Any] = {"train": found["train"]}
+    if arguments.on == "test":
+        names["test"] = found["test"]
+    elif "validation" in found:
+        names["test"] = found["validation"]
+    splits = load_splits(DataConfig(**names, held_out_duplicates="keep", validation_fraction=0.0), 0)
+    rows = sorted(splits.train, key=lambda example: example.place.line)
     labels = np.array([example.labels[0] for example in rows])
-    found = []
+    drawn = []
     for seed in range(FIRST_DRAW[arguments.on], FIRST_DRAW[arguments.on] + arguments.draws):
         rng = np.random.default_rng(seed)
         chosen = [rng.choice(np.flatnonzero(labels == name), per_class, replace=False) for name in sorted(set(labels))]
         train = [rows[row] for row in np.concatenate(chosen)]
-        found.append((seed, replace(splits, train=train, validation=[])))
-    return found
+        drawn.append((seed, replace(splits, train=train, validation=[])))
+    return drawn
 
 
 def ours(arguments: argparse.Namespace, seed: int, splits: Any) -> dict[str, float]:
@@ -125,6 +130,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data-dir", type=Path, default=Path(__file__).resolve().parents[2] / "shared" / "data")
     parser.add_argument("--model", default="minilm-l6")
+    parser.add_argument("--set", choices=sets.NAMES, default="sst2")
     parser.add_argument("--per-class", nargs="+", type=int, default=[8, 16, 64])
     parser.add_argument("--draws", type=int, default=5)
     parser.add_argument("--on", choices=list(FIRST_DRAW), default="test")
