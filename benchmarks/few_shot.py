@@ -3,9 +3,9 @@
     scripts/bench few_shot [--data-dir DIR] [--per-class 8 16 64] [--draws 5] [--setfit-python PATH] [--set sst2]
 
 Every draw trains on the same rows for all; accuracy is that of the set's whole test file (`--on dev`: of its dev file,
-or of a fifth of its training rows, with other draws; the recipe was chosen on SST-2's). SetFit runs in an interpreter of
-its own that has it installed, with the same model and its usual settings (batch 16, one epoch over the pairs). Nothing
-is selected on validation rows: there are none, the last weights are kept.
+or of a fifth of its training rows, with other draws; the recipe was chosen on SST-2's). SetFit runs in an interpreter
+of its own that has it installed, with the same model and its usual settings (batch 16, one epoch over the pairs).
+Nothing is selected on validation rows: there are none, the last weights are kept.
 """
 
 from __future__ import annotations
