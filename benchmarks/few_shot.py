@@ -32,7 +32,7 @@ from setfit import SetFitModel, Trainer, TrainingArguments
 given = json.load(open(sys.argv[1]))
 model = SetFitModel.from_pretrained(given["model"], device="cpu")
 asked = TrainingArguments(output_dir=tempfile.mkdtemp(), batch_size=16, num_epochs=1, seed=given["seed"],
-                          report_to="none", save_strategy="no", show_progress_bar=False)
+                          max_steps=given["max_steps"], report_to="none", save_strategy="no", show_progress_bar=False)
 rows = Dataset.from_dict({"text": given["train"][0], "label": given["train"][1]})
 trainer = Trainer(model=model, args=asked, train_dataset=rows)
 begin = time.perf_counter()
@@ -108,6 +108,7 @@ def setfit(arguments: argparse.Namespace, seed: int, splits: Any) -> dict[str, f
     given = {
         "model": str(resolve_model(arguments.model).folder),
         "seed": seed,
+        "max_steps": arguments.setfit_max_steps,
         **{
             name: ([e.texts[0] for e in rows], [numbers[e.labels[0]] for e in rows])
             for name, rows in (("train", splits.train), ("test", splits.test))
@@ -135,6 +136,7 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=5)
     parser.add_argument("--on", choices=list(FIRST_DRAW), default="test")
     parser.add_argument("--setfit-python", help="an interpreter with setfit installed; left out: not compared")
+    parser.add_argument("--setfit-max-steps", type=int, default=-1, help="fewer steps than one epoch over its pairs")
     parser.add_argument("--training", type=json.loads, default={}, help="JSON of fields of training, for trying others")
     parser.add_argument("--threads", type=int)
     arguments = parser.parse_args()

@@ -38,15 +38,16 @@ def recipe() -> Recipe:
     """The one recipe (`benchmarks/few_shot.py`, chosen on SST-2's dev file with 8 and 64 rows a class)."""
     return Recipe(
         "few rows",
-        "all weights, gently, from the linear probe on, rows of a class drawn together",
+        "from the linear probe on: adversarial steps, rows of a class drawn together",
         {"type": "full"},
         {
             "epochs": EPOCHS,
             "learning_rate": RATE,
             "head_learning_rate_multiplier": 1.0,
             "keep_weights": "last",
+            "adversarial_epsilon": 0.5,
             "regularisation": {"pair_contrast": 1.0},
         },
-        STEP_COST,
+        2 * STEP_COST,
         model={"head_init": "linear_probe"},
     )
