@@ -16,8 +16,8 @@ FEW = 256
 """Training and validation rows together; with fewer, trials order recipes by chance."""
 EPOCHS = 20.0
 RATE = 5e-5
-CHOICES = ("data.validation", "data.validation_fraction", "training.keep_weights", "model.head_init", "method")
-"""Fields that say how weights are to be chosen, begun or trained."""
+CHOICES = ("data.validation", "training.keep_weights", "training.regularisation", "model.head_init", "method")
+"""Beginnings of fields that say how weights are to be chosen, begun, held back or trained."""
 
 
 def are_few(config: RunConfig, splits: Splits, given: set[str]) -> bool:

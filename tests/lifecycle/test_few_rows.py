@@ -28,6 +28,8 @@ from tests.numerics.tiny_runs import examples, made_splits
         (40, "image_classification", set(), False),
         (40, "text_classification", {"method.type"}, False),
         (40, "text_classification", {"data.validation"}, False),
+        (40, "text_classification", {"data.validation_fraction"}, False),
+        (40, "text_classification", {"training.regularisation.mixup"}, False),
         (40, "text_classification", {"training.keep_weights"}, False),
     ],
 )
