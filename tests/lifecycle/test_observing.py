@@ -26,7 +26,7 @@ class Listener:
 
 def test_a_data_check_counts_the_rows_it_embeds(tmp_path: Path, tiny_bert: Path) -> None:
     listener = Listener()
-    config = DataConfig(train=(write(tmp_path / "rows.csv", rows(60)),))
+    config = DataConfig(train=(write(tmp_path / "rows.csv", rows(80)),))
     check(config, model_hooks(config, str(tiny_bert), [listener]))
     assert isinstance(listener.events[0], Announced)
     heard = listener.progress()
