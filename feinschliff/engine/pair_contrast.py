@@ -1,13 +1,13 @@
 """Rows of one class drawn together, those of others apart, beside the task's loss. Knows a task by name.
 
-A task joins by offering :class:`ContrastableTask` over a network with pooled features and a head, and by saying
+A task joins by offering :class:`engine.mixup.MixableTask` over a network with pooled features and a head, and by saying
 ``MIXES_FEATURES = True`` and ``CLASSIFIES_ROWS = True`` in its light module.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -15,14 +15,7 @@ from torch import Tensor
 
 from feinschliff.engine.batching import Batch
 from feinschliff.engine.contracts import LossOutput
-
-
-class ContrastableTask(Protocol):
-    """What the contrast asks of a task; of its network, ``features(batch)`` [B, d] and ``head``."""
-
-    def loss_of(self, network: Any, logits: Tensor, batch: Batch) -> LossOutput:
-        """The summed loss of logits [B, C]."""
-        ...
+from feinschliff.engine.mixup import MixableTask
 
 
 @dataclass(slots=True)
@@ -33,7 +26,7 @@ class PairContrast:
     the head's. The loss that is shown is without it.
     """
 
-    task: ContrastableTask
+    task: MixableTask
     weight: float
     partial_targets: bool = False
 

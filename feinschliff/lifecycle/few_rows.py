@@ -35,7 +35,7 @@ def joined(splits: Splits) -> Splits:
 
 
 def recipe() -> Recipe:
-    """The one recipe (`benchmarks/few_shot.py`, chosen on SST-2's dev file with 8 and 64 rows a class)."""
+    """The one recipe (`benchmarks/few_shot.py`, chosen on SST-2's dev file with 8 to 64 rows a class)."""
     return Recipe(
         "few rows",
         "from the linear probe on: adversarial steps, rows of a class drawn together",

@@ -159,7 +159,7 @@ def _recipes(inputs: Inputs, frozen: FrozenEncoder, given: set[str]) -> list[Rec
             "there are no validation rows to choose a recipe by",
             where="data.validation_fraction",
             why=f"{len(recipes)} recipes could be trained: {', '.join(recipe.name for recipe in recipes)}",
-            remedy="spare some rows, or say what to train (`feinschliff train`, or --method lora)",
+            remedy="spare some rows, or say what to train (`feinschliff train`, or --method.type lora)",
         )
     return recipes
 
