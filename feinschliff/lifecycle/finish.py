@@ -64,9 +64,7 @@ def over_base(prepared: Prepared, trained: dict[str, Tensor], model: ResolvedMod
     weights = {name: parameter.detach() for name, parameter in base.named_parameters()}
     for name, value in trained.items():
         if prepared.live_ids is not None and weights[name].shape != value.shape:
-            table = weights[name].clone()
-            table[torch.from_numpy(prepared.live_ids)] = value
-            weights[name] = table
+            weights[name][torch.from_numpy(prepared.live_ids)] = value  # in the base's own table: it can be most of it
         else:
             weights[name] = value
     return base, weights
