@@ -361,7 +361,8 @@ def start_head(
     """Start the head from the frozen network's features, on rows that the task picks."""
     if train.targets is None:
         raise DataError("the training rows have no labels")
-    rows = task.head_rows(train, config.seed)
+    at_probe = config.model.head_init == "linear_probe"
+    rows = (task.probe_rows if at_probe else task.head_rows)(train, config.seed)
     if not len(rows):
         return
     network.eval()
@@ -379,7 +380,7 @@ def start_head(
         targets.append(goal)
         place.append(batch.rows)
     order = slice(None) if isinstance(train.targets, TokenTargets) else _order_of(rows, torch.cat(place))
-    start = task.start_head_at_probe if config.model.head_init == "linear_probe" else task.start_head
+    start = task.start_head_at_probe if at_probe else task.start_head
     start(network, torch.cat(features)[order], torch.cat(targets)[order])
 
 

@@ -59,6 +59,10 @@ class Classification:
         """Class means: training begins where a nearest-mean classifier stands."""
         network.head.start_from_class_means(features, targets)
 
+    def probe_rows(self, encoded: EncodedSet, seed: int) -> Ints:
+        """All rows, or some thousands by chance."""
+        return np.random.default_rng([seed, 0x4EAD]).permutation(len(encoded.table))[: _classified.HEAD_ROWS]
+
     def start_head_at_probe(self, network: Any, features: Tensor, targets: Tensor) -> None:
         """Logistic regression: training begins where the strongest cheap rival stands."""
         length = float(features.float().norm(dim=1).mean())
