@@ -96,15 +96,38 @@ def choose_and_train(search: Search, recipes: Sequence[Recipe]) -> Choice:
     earlier = _earlier_decision(search, recipes)
     if earlier is not None:
         return _trained(search, earlier, search.seconds_left)
-    rows = len(search.splits.train)
-    costs = {recipe.name: recipe.forwards * rows * search.seconds_per_forward for recipe in recipes}
-    whole = sum(costs.values())
     if len(recipes) == 1:
         return _train_on_all(search, recipes[0], [], search.seconds_left)
+    count = _rows_of_trials(search, recipes)
+    return _all_in_full(search, recipes) if count is None else _small_then_full(search, recipes, count)
+
+
+def _rows_of_trials(search: Search, recipes: Sequence[Recipe]) -> int | None:
+    """On how many rows recipes are compared; None: the budget allows to train each in full.
+
+    An earlier start's answer stands: measured anew it comes out otherwise, and the trials already done would be lost.
+    """
+    rows, file = len(search.splits.train), search.context.directory.trials / "sample.json"
+    kept = {"rows": _digest(search.splits), "recipes": [recipe.name for recipe in recipes]}
+    earlier = read_json(file) if file.exists() else {}
+    if {name: earlier.get(name) for name in kept} == kept:
+        found: int | None = earlier["count"]
+        return found
+    whole = sum(recipe.forwards for recipe in recipes) * rows * search.seconds_per_forward
     if whole <= FULL_SHARE * search.seconds_left:
         search.context.announce(f"{len(recipes)} recipes are trained in full: forecast {whole:.0f} s together")
-        return _all_in_full(search, recipes)
-    return _small_then_full(search, recipes)
+        count = None
+    else:
+        per_row = sum(r.forwards_once + _trial_epochs(r) * r.forwards_per_row for r in recipes)
+        affordable = TRIAL_SHARE * search.seconds_left / (per_row * search.seconds_per_forward)
+        count = int(max(min(FEWEST_ROWS, rows), min(rows, affordable)))
+    search.context.directory.trials.mkdir(parents=True, exist_ok=True)
+    write_json(file, {**kept, "count": count})
+    return count
+
+
+def _trial_epochs(recipe: Recipe) -> float:
+    return min(TRIAL_EPOCHS, recipe.epochs)
 
 
 def _all_in_full(search: Search, recipes: Sequence[Recipe]) -> Choice:
@@ -130,20 +153,17 @@ def _all_in_full(search: Search, recipes: Sequence[Recipe]) -> Choice:
     return Choice(best, config, results[best.name], _marked(trials, best))
 
 
-def _small_then_full(search: Search, recipes: Sequence[Recipe]) -> Choice:
+def _small_then_full(search: Search, recipes: Sequence[Recipe], count: int) -> Choice:
     begin = time.perf_counter()
-    rows = len(search.splits.train)
-    epochs = {recipe.name: min(TRIAL_EPOCHS, recipe.epochs) for recipe in recipes}
-    per_row = sum(r.forwards_once + epochs[r.name] * r.forwards_per_row for r in recipes) * search.seconds_per_forward
-    count = int(max(min(FEWEST_ROWS, rows), min(rows, TRIAL_SHARE * search.seconds_left / per_row)))
     search.context.announce(
-        f"{len(recipes)} recipes are compared on {count} of {rows} training rows, then one is trained on all"
+        f"{len(recipes)} recipes are compared on {count} of {len(search.splits.train)} training rows, "
+        "then one is trained on all"
     )
     sample = _sample(search.splits, count, search.config.seed)
     trials, measured = [], {}
     for recipe in recipes:
         share = TRIAL_SHARE * search.seconds_left
-        result, trial = _trial(search, recipe, sample, epochs[recipe.name], share, keep=False)
+        result, trial = _trial(search, recipe, sample, _trial_epochs(recipe), share, keep=False)
         trials.append(trial)
         if result is not None:
             measured[recipe.name] = 1.0 / result.rows_per_second

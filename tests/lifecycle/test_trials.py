@@ -11,7 +11,7 @@ from feinschliff.data.examples import Example, Place, Splits
 from feinschliff.errors import DivergedError
 from feinschliff.lifecycle.recipes import candidates
 from feinschliff.lifecycle.train import RunContext
-from feinschliff.lifecycle.trials import Search, _best, _most_able, forecast
+from feinschliff.lifecycle.trials import FEWEST_ROWS, Search, _best, _most_able, _rows_of_trials, forecast
 from feinschliff.models.sources import ResolvedModel
 from feinschliff.results.comparison import CandidateTrial
 from feinschliff.results.data import ColumnsFound
@@ -70,6 +70,16 @@ def test_forecast_of_recipes_that_fit_is_what_they_cost_and_else_the_budget(tmp_
     assert forecast(search_of(tmp_path, 100, 50.0), recipes, 2.0) == 50.0
     (only,) = recipes[:1]
     assert forecast(search_of(tmp_path, 100, 600.0), [only], 2.0) == pytest.approx(only.forwards + 2.0)
+
+
+def test_a_second_start_compares_on_the_rows_of_the_first(tmp_path: Path) -> None:
+    recipes = candidates(6)
+    first = _rows_of_trials(search_of(tmp_path, 2000, 300.0), recipes)
+    assert first is not None and FEWEST_ROWS < first < 2000
+    assert _rows_of_trials(search_of(tmp_path, 2000, 400.0), recipes) == first
+    assert _rows_of_trials(search_of(tmp_path, 2000, 1e6), recipes) == first
+    assert _rows_of_trials(search_of(tmp_path, 1999, 1e6), recipes) is None  # other rows
+    assert _rows_of_trials(search_of(tmp_path, 1999, 1.0), recipes) is None
 
 
 def test_forecast_says_that_a_budget_is_too_short(tmp_path: Path) -> None:
