@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 import textwrap
+from pathlib import Path
 from typing import TextIO
 
 from rich.console import Console
@@ -82,12 +83,14 @@ def _facts(result: TuneResult) -> list[tuple[str, str]]:
 
 
 def _next(result: TuneResult) -> str:
-    run = shlex.quote(result.run)
+    run, found = shlex.quote(result.run), result.details.columns
+    more = f"more_rows{Path(result.details.data.files[0]).suffix}"
     match result.verdict:
         case "ship":
-            return f'feinschliff predict {run} "a text to sort"'
+            one_text = len(found.text) == 1 and found.image is None
+            return f'feinschliff predict {run} "a text to sort"' if one_text else f"feinschliff predict {run} {more}"
         case "undecided":
-            return f"label more test rows; feinschliff evaluate {run} more_rows.csv"
+            return f"label more test rows; feinschliff evaluate {run} {more}"
         case "keep-baseline":
             files = " ".join(shlex.quote(file) for file in result.details.data.files[:1])
             return f"feinschliff data check {files}"

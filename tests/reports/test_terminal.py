@@ -55,6 +55,15 @@ def test_one_screen_with_everything(given: dict[str, int], heading: str, follows
     assert "\x1b" not in text
 
 
+def test_what_follows_speaks_of_rows_as_they_were_given() -> None:
+    result = tune_result(2, 80)
+    result.details.data.files[0] = "data/court.conll"
+    assert summary(result).splitlines()[-1].endswith("feinschliff evaluate runs/tickets more_rows.conll")
+    pairs = tune_result()
+    pairs.details.columns.text.append("answer")
+    assert summary(pairs).splitlines()[-1].endswith("feinschliff predict runs/tickets more_rows.csv")
+
+
 def test_many_baselines_still_fit() -> None:
     result = tune_result(2, 80)
     probe = result.baselines["linear probe"]
