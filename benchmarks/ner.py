@@ -1,12 +1,13 @@
 """Token classification beside transformers' Trainer: entity F1, training speed and peak memory, interleaved.
 
-    scripts/bench ner [--data-dir DIR] [--model M] [--rows 2000] [--epochs 2] [--rounds 2] [--rates 1e-4 2e-4]
+    scripts/bench ner [--data-dir DIR] [--model M] [--rows 2000] [--epochs 2] [--rounds 2] [--rate 2e-4] [--on dev]
 
 German legal texts (german_ler, Leitner et al. 2020): the dev file trains, the test file tests. Every measurement is a
 process of its own; a round runs all settings one after the other. Seconds are those of training: for the Trainer
 `trainer.train()`, for us everything between tokenized rows and trained weights. The Trainer is set up as transformers'
 own example of token classification is: labels on the first token of a word, rows cut at 256 tokens, padding by batch.
-Entity F1 is strict (type and both borders), on the same test rows for all.
+Entity F1 is strict (type and both borders), on the same test rows for all (`--on dev`: on rows of the dev file that are
+left over, for choosing a rate).
 """
 
 from __future__ import annotations
@@ -55,9 +56,10 @@ def rows_of(arguments: argparse.Namespace) -> Any:
         validation_fraction=0.02,
     )
     splits = load_splits(data, 0)
-    order = np.random.default_rng(0).permutation(len(splits.train))[: arguments.rows or None]
-    test = splits.test[: arguments.test_rows or None]
-    return replace(splits, train=[splits.train[row] for row in order], test=test)
+    order = np.random.default_rng(0).permutation(len(splits.train))
+    train, left = ([splits.train[row] for row in rows] for rows in np.split(order, [arguments.rows or len(order)]))
+    test = splits.test if arguments.on == "test" else left
+    return replace(splits, train=train, test=test[: arguments.test_rows or None])
 
 
 def ours(arguments: argparse.Namespace, rate: float) -> dict[str, Any]:
@@ -191,6 +193,7 @@ def main() -> None:
     parser.add_argument("--model", default="minilm-l6")
     parser.add_argument("--rows", type=int, default=2000, help="training rows; 0: all")
     parser.add_argument("--test-rows", type=int, default=0, help="test rows; 0: all")
+    parser.add_argument("--on", choices=["test", "dev"], default="test", help="dev: rows of its file left to train on")
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--batch-rows", type=int, default=BATCH_ROWS, help="of ours")
