@@ -75,7 +75,8 @@ def test_forecast_of_recipes_that_fit_is_what_they_cost_and_else_the_budget(tmp_
 def test_a_second_start_compares_on_the_rows_of_the_first(tmp_path: Path) -> None:
     recipes = candidates(6)
     first = _rows_of_trials(search_of(tmp_path, 2000, 300.0), recipes)
-    assert first is not None and FEWEST_ROWS < first < 2000
+    assert first is not None
+    assert FEWEST_ROWS < first < 2000
     assert _rows_of_trials(search_of(tmp_path, 2000, 400.0), recipes) == first
     assert _rows_of_trials(search_of(tmp_path, 2000, 1e6), recipes) == first
     assert _rows_of_trials(search_of(tmp_path, 1999, 1e6), recipes) is None  # other rows
