@@ -82,9 +82,15 @@ def _facts(result: TuneResult) -> list[tuple[str, str]]:
     ]
 
 
+def _more_rows(source: str) -> str:
+    """A name with the ending of what was read; rows of the Hub have none."""
+    name = "rows.csv" if source.startswith("hf:") else source.removesuffix(".gz").removesuffix(".zst")
+    return shlex.quote(f"more_rows{Path(name).suffix}")
+
+
 def _next(result: TuneResult) -> str:
     run, found = shlex.quote(result.run), result.details.columns
-    more = f"more_rows{Path(result.details.data.files[0]).suffix}"
+    more = _more_rows(result.details.data.files[0])
     match result.verdict:
         case "ship":
             one_text = len(found.text) == 1 and found.image is None

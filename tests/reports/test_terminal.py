@@ -55,10 +55,22 @@ def test_one_screen_with_everything(given: dict[str, int], heading: str, follows
     assert "\x1b" not in text
 
 
-def test_what_follows_speaks_of_rows_as_they_were_given() -> None:
+@pytest.mark.parametrize(
+    ("source", "more"),
+    [
+        ("data/court.conll", "more_rows.conll"),
+        ("data/court.jsonl.gz", "more_rows.jsonl"),
+        ("hf:people/court-v1.5", "more_rows.csv"),
+        ("photos", "more_rows"),
+    ],
+)
+def test_what_follows_speaks_of_rows_as_they_were_given(source: str, more: str) -> None:
     result = tune_result(2, 80)
-    result.details.data.files[0] = "data/court.conll"
-    assert summary(result).splitlines()[-1].endswith("feinschliff evaluate runs/tickets more_rows.conll")
+    result.details.data.files[0] = source
+    assert summary(result).splitlines()[-1].endswith(f"feinschliff evaluate runs/tickets {more}")
+
+
+def test_what_follows_a_shipped_model_of_pairs_is_a_file() -> None:
     pairs = tune_result()
     pairs.details.columns.text.append("answer")
     assert summary(pairs).splitlines()[-1].endswith("feinschliff predict runs/tickets more_rows.csv")
