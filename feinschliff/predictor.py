@@ -17,8 +17,10 @@ import numpy.typing as npt
 import torch
 
 from feinschliff import registry
+from feinschliff.config.generation import SamplingConfig
 from feinschliff.data.examples import Example
 from feinschliff.engine.batching import FORWARD_TOKENS, TokenTargets
+from feinschliff.engine.precision import DTYPES, choose
 from feinschliff.engine.scoring import outputs
 from feinschliff.errors import RunDirectoryError
 from feinschliff.methods._method import Method
@@ -108,9 +110,13 @@ def _method_of(facts: ModelFacts) -> Method:
 
 
 class Predictor:
-    """Answers for texts or examples."""
+    """Answers for texts or examples.
 
-    def __init__(self, path: Path, num_threads: int | None = None) -> None:
+    Language models compute in the type this machine is fast in, and ``notes`` say which; ``exact`` keeps fp32, as they
+    were saved.
+    """
+
+    def __init__(self, path: Path, num_threads: int | None = None, *, exact: bool = False) -> None:
         self.folder = model_folder(path)
         self.facts = ModelFacts.read(self.folder)
         if num_threads is not None:
@@ -121,9 +127,22 @@ class Predictor:
         self.method = _method_of(self.facts)
         self.method.attach(self.network, self.folder / ADDED)
         self.network.eval()
+        self.notes: tuple[str, ...] = ()
+        if self.writes and not exact:
+            precision, why = choose(torch.device("cpu"), self.network.body.hidden_width)
+            self.network.body.to(DTYPES[precision])
+            self.notes = (why,)
 
-    def score(self, examples: Sequence[Example], on_rows: Callable[[int], None] = lambda _: None) -> Scored:
-        """Answers, and how many rows were longer than the model's limit."""
+    def score(
+        self,
+        examples: Sequence[Example],
+        on_rows: Callable[[int], None] = lambda _: None,
+        written_rows: int = 0,
+    ) -> Scored:
+        """Answers, and how many rows were longer than the model's limit.
+
+        Of language models these are likelihoods; the first ``written_rows`` examples are answered in writing too.
+        """
         rows = encoded(self.task, examples, self.facts.max_length_tokens, self.method.num_virtual_tokens)
         found = outputs(
             self.task,
@@ -133,7 +152,25 @@ class Predictor:
             targets=rows.targets if isinstance(rows.targets, TokenTargets) else None,
             on_rows=on_rows,
         )
-        return Scored(self.task.answers(found, rows), self._notes(rows.num_cut, len(examples)))
+        answers = self.task.answers(found, rows)
+        if written_rows and self.writes:
+            answers = self.task.in_writing(answers, examples, written_rows)
+        notes = tuple(rows.notes) or self._notes(rows.num_cut, len(examples))
+        return Scored(answers, notes)
+
+    @property
+    def writes(self) -> bool:
+        """Whether it is a language model, whose answers are texts of its own."""
+        return registry.says("task", self.facts.task["type"], "CONTINUES_TEXTS")
+
+    def write(
+        self,
+        examples: Sequence[Example],
+        sampling: SamplingConfig | None = None,
+        on_rows: Callable[[int], None] = lambda _: None,
+    ) -> Any:
+        """A language model's answers in writing, in the form of its task."""
+        return self.task.written(examples, sampling, on_rows)
 
     def outputs(self, examples: Sequence[Example]) -> npt.NDArray[np.float32]:
         """What the network gives, in the form in which plain transformers can be compared with it."""

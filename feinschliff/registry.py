@@ -13,7 +13,7 @@ import pkgutil
 from functools import cache
 from importlib.metadata import entry_points
 from types import ModuleType
-from typing import Literal
+from typing import Any, Literal
 
 from feinschliff.errors import ConfigError
 
@@ -52,6 +52,23 @@ def load(kind: Kind, name: str) -> ModuleType:
 def says(kind: Kind, name: str, fact: str) -> bool:
     """Whether a module states ``fact`` of itself as a constant that is true; one that does not mention it, does not."""
     return bool(getattr(load(kind, name), fact, False))
+
+
+def first(kind: Kind, *facts: str) -> str:
+    """The first of a kind, by name, that states all these facts of itself.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    found = next((name for name in names(kind) if all(says(kind, name, one) for one in facts)), None)
+    if found is None:
+        raise ConfigError(f"there is no {kind} that says {', '.join(facts)}", where=f"{kind}.type")
+    return found
+
+
+def fact(kind: Kind, name: str, fact: str, otherwise: Any = None) -> Any:
+    """What a module states of itself as a constant, or ``otherwise``."""
+    return getattr(load(kind, name), fact, otherwise)
 
 
 def number(kind: Kind, name: str, fact: str, otherwise: float) -> float:

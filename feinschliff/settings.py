@@ -19,6 +19,10 @@ class Settings:
     """``HF_ENDPOINT``: another Hugging Face Hub."""
     no_color: bool
     """``NO_COLOR``: plain output."""
+    rank: int = 0
+    """``RANK``: which of several processes this is, where torchrun started it."""
+    num_ranks: int = 1
+    """``WORLD_SIZE``: how many it started."""
 
 
 def read() -> Settings:
@@ -33,6 +37,8 @@ def read() -> Settings:
         offline=any(env.get(name, "").lower() in truthy for name in ("FEINSCHLIFF_OFFLINE", "HF_HUB_OFFLINE")),
         hub_endpoint=env.get("HF_ENDPOINT") or None,
         no_color="NO_COLOR" in env,
+        rank=int(env.get("RANK", "0")) if "LOCAL_RANK" in env else 0,
+        num_ranks=int(env.get("WORLD_SIZE", "1")) if "LOCAL_RANK" in env else 1,
     )
 
 

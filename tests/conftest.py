@@ -102,6 +102,15 @@ def tiny_bart(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def tiny_decoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A language model's folder as the Hub has them: random Llama (width 32, 2 layers, tied, with biases so that every
+    method finds what it trains), with a chat template."""
+    from tests.models.tiny_decoders import save_tiny_decoder
+
+    return save_tiny_decoder(tmp_path_factory.mktemp("tiny_decoder"), "llama with biases")
+
+
 def save_tiny_tokenizer(folder: Path, **special: str) -> dict[str, int]:
     """Write a WordPiece tokenizer that can spell every ASCII word into ``folder``; its vocabulary."""
     from transformers import BertTokenizer

@@ -1,4 +1,4 @@
-"""`feinschliff data`: check, clean, split. Knows flags and printing, not what makes data good."""
+"""`feinschliff data`: check, clean, split, convert, show. Knows flags and printing, not what makes data good."""
 
 from __future__ import annotations
 
@@ -10,20 +10,29 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from feinschliff.cli import data_convert, data_show
 from feinschliff.cli.data_options import Delimiter, Encoding, Header, Separator, data_config
 from feinschliff.cli.output import emit
 from feinschliff.cli.watching import on_console
 from feinschliff.results.data import CleanResult, DataReport, SplitResult
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
+_SHOWN = 70
+"""Characters of a row's text."""
 _Files = Annotated[list[str], typer.Argument(help="Files, globs, folders, hf:... or pypi:...", metavar="FILE...")]
 _Target = Annotated[str | None, typer.Option("--target", help="Label column; found where not given.")]
 _Text = Annotated[list[str] | None, typer.Option("--text", help="Text column; twice for sentence pairs.")]
 _Rows = Annotated[
     str | None,
     typer.Option(
-        "--rows", help="labels, values, spans, answers, pairs, images, texts or numbers; found where not given."
+        "--rows",
+        help="labels, values, spans, answers, pairs, images, texts, numbers, conversations or documents; found where "
+        "not given.",
     ),
+]
+_Conversations = Annotated[
+    str | None,
+    typer.Option("--conversations", help="openai, sharegpt, alpaca or prompt_completion; found where not given."),
 ]
 _Test = Annotated[list[str] | None, typer.Option("--test", help="Own test file.")]
 _Validation = Annotated[list[str] | None, typer.Option("--validation", help="Own validation file.")]
@@ -32,13 +41,14 @@ _Time = Annotated[str | None, typer.Option("--time", help="Column to split by: t
 _Similarity = Annotated[
     float | None, typer.Option("--near-duplicate-similarity", help="Share of words of near duplicates.")
 ]
+_Redact = Annotated[bool, typer.Option("--redact", help="Personal data becomes [EMAIL], [PHONE] ... in every column.")]
 _Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")]
 _Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 
 
 @app.callback()
 def _data() -> None:
-    """Check, clean and split data."""
+    """Check, clean, split, convert and show data."""
 
 
 @app.command()
@@ -47,6 +57,7 @@ def check(
     target: _Target = None,
     text: _Text = None,
     rows: _Rows = None,
+    conversations: _Conversations = None,
     validation: _Validation = None,
     test: _Test = None,
     encoding: Encoding = None,
@@ -67,6 +78,7 @@ def check(
     given: dict[str, Any] = {"train": files, "target": target, "text": text, "validation": validation, "test": test}
     given |= {
         "rows": rows,
+        "conversations": conversations,
         "encoding": encoding,
         "delimiter": delimiter,
         "header": header,
@@ -86,12 +98,14 @@ def clean(
     target: _Target = None,
     text: _Text = None,
     rows: _Rows = None,
+    conversations: _Conversations = None,
     encoding: Encoding = None,
     delimiter: Delimiter = None,
     header: Header = None,
     label_separator: Separator = None,
     keep_duplicates: Annotated[bool, typer.Option("--keep-duplicates", help="Keep exact duplicates.")] = False,
     min_rows_per_class: Annotated[int, typer.Option(min=1, help="Leave out classes with fewer rows.")] = 1,
+    redact: _Redact = False,
     overwrite: _Overwrite = False,
     as_json: _Json = False,
 ) -> None:
@@ -105,8 +119,8 @@ def clean(
         "encoding": encoding,
         "delimiter": delimiter,
     }
-    given |= {"rows": rows, "header": header, "label_separator": label_separator}
-    given |= {"duplicates": "keep" if keep_duplicates else None}
+    given |= {"rows": rows, "conversations": conversations, "header": header, "label_separator": label_separator}
+    given |= {"duplicates": "keep" if keep_duplicates else None, "redact": redact}
     result = work(data_config(given), output, min_rows_per_class, overwrite)
     emit(result, as_json, lambda out: _show_clean(out, result))
 
@@ -118,6 +132,7 @@ def split(
     target: _Target = None,
     text: _Text = None,
     rows: _Rows = None,
+    conversations: _Conversations = None,
     group: _Group = None,
     time: _Time = None,
     validation: _Validation = None,
@@ -128,6 +143,7 @@ def split(
     delimiter: Delimiter = None,
     header: Header = None,
     label_separator: Separator = None,
+    redact: _Redact = False,
     seed: Annotated[int, typer.Option(help="The same seed gives the same files.")] = 0,
     overwrite: _Overwrite = False,
     as_json: _Json = False,
@@ -145,9 +161,19 @@ def split(
         "header": header,
     }
     given |= {"validation": validation, "test": test, "delimiter": delimiter, "label_separator": label_separator}
-    given |= {"rows": rows, "validation_fraction": validation_fraction, "test_fraction": test_fraction}
+    given |= {
+        "rows": rows,
+        "conversations": conversations,
+        "validation_fraction": validation_fraction,
+        "test_fraction": test_fraction,
+        "redact": redact,
+    }
     result = work(data_config(given), output_dir, seed, overwrite)
     emit(result, as_json, lambda out: _show_split(out, result))
+
+
+app.add_typer(data_convert.app)
+app.add_typer(data_show.app)
 
 
 def _show_report(out: Console, report: DataReport) -> None:
@@ -170,8 +196,9 @@ def _show_report(out: Console, report: DataReport) -> None:
         if finding.remedy:
             out.print(f"  do: {finding.remedy}", markup=False)
         for row in finding.examples[:3]:
-            text = " ".join(row.text.split())[:70]
-            out.print(f"  {row.file}:{row.line}: {text}  ({row.note})", markup=False)
+            text, note = (" ".join(said.split()) for said in (row.text, row.note))
+            text = text[-_SHOWN:] if text.startswith("…") else text[:_SHOWN]  # of some rows the end is what matters
+            out.print(f"  {row.file}:{row.line}: {text}  ({note})", markup=False)
     if not report.findings:
         out.print("nothing to complain of")
 
@@ -182,6 +209,15 @@ def _show_clean(out: Console, result: CleanResult) -> None:
     if result.num_changed_labels:
         changes = ", ".join(f"{old!r} to {new!r}" for old, new in list(result.changed_labels.items())[:8])
         out.print(f"{result.num_changed_labels:,} labels respelled: {changes}", markup=False)
+
+    if result.redacted is not None:
+        out.print(f"personal data replaced in {result.redacted_rows:,} rows: {_kinds(result.redacted)}", markup=False)
+    for column, kinds in result.redacted_beside.items():
+        out.print(f"  of these in column {column!r}, which is not learned: {_kinds(kinds)}", markup=False)
+
+
+def _kinds(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count:,} [{kind}]" for kind, count in counts.items()) or "none was found"
 
 
 def _show_split(out: Console, result: SplitResult) -> None:

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from feinschliff.cli.data_options import Delimiter, Encoding, Header, data_config
 from feinschliff.cli.output import emit
+from feinschliff.cli.sampling import JsonSchema, MaxNewTokens, Seed, Stop, Temperature, TopP, given_sampling
 from feinschliff.cli.watching import on_console
 from feinschliff.errors import InputError
 from feinschliff.results.prediction import PredictionResult
@@ -29,9 +30,18 @@ def predict(
     encoding: Encoding = None,
     delimiter: Delimiter = None,
     header: Header = None,
+    temperature: Temperature = None,
+    top_p: TopP = None,
+    max_new_tokens: MaxNewTokens = None,
+    stop: Stop = None,
+    seed: Seed = None,
+    json_schema: JsonSchema = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
-    """The labels of texts, with scores; vectors, or the similarity of two; or what is written from each of them."""
+    """The labels of texts, with scores; vectors, or the similarity of two; or what is written from or answered to each.
+
+    How words are chosen (temperature and so on) is for language models alone.
+    """
     asked = _asked(texts or [])
     if bool(asked) == bool(file):
         raise InputError(
@@ -42,9 +52,34 @@ def predict(
     from feinschliff.lifecycle.predict import predict as work
 
     reading = data_config({"encoding": encoding, "delimiter": delimiter, "header": header})
+    sampling = given_sampling(
+        {
+            "temperature": temperature,
+            "top_p": top_p,
+            "max_new_tokens": max_new_tokens,
+            "stop": stop,
+            "seed": seed,
+            "json_schema": json_schema and _schema(Path(json_schema)),
+        }
+    )
     with on_console() as observers:
-        results = work(run, asked or None, file or (), text_columns=text or (), reading=reading, observers=observers)
+        results = work(
+            run,
+            asked or None,
+            file or (),
+            text_columns=text or (),
+            reading=reading,
+            sampling=sampling,
+            observers=observers,
+        )
     emit(results, as_json, lambda out: _show(out, results))
+
+
+def _schema(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"the schema {file} cannot be read", where="--json-schema", why=str(error)) from error
 
 
 def _asked(texts: list[str]) -> list[str]:

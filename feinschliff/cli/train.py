@@ -7,6 +7,7 @@ import shlex
 import typer
 from rich.console import Console
 
+from feinschliff import settings
 from feinschliff.cli.output import emit
 from feinschliff.cli.run_options import (
     AsJson,
@@ -58,7 +59,8 @@ def train(
 
     with watching(run.output_dir) as observers:
         result = work(run, origins, observers=observers)
-    emit(result, as_json, lambda out: _show(out, result, run.output_dir))
+    if settings.read().rank == 0:
+        emit(result, as_json, lambda out: _show(out, result, run.output_dir))
 
 
 def _show(out: Console, result: TrainingResult, output_dir: str) -> None:

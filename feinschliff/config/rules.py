@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from feinschliff import registry
+from feinschliff.config.model import ModelConfig
 from feinschliff.config.run import RunConfig
+from feinschliff.config.training import TrainingConfig
 from feinschliff.errors import Fault
 
 Rule = Callable[[RunConfig], list[Fault]]
@@ -193,7 +195,7 @@ def encoders_stand_alone_for_methods_that_know_no_decoder(config: RunConfig) -> 
         Fault(
             f"method {method} does not go with task {task}",
             where="method.type",
-            why="it adds places before the tokens of an encoder; it says nothing of a decoder and its two attentions",
+            why="it adds places before the tokens of an encoder; decoders are not offered",
             remedy="choose full, frozen_layers, gradual_unfreezing, bitfit, lora, ia3 or bottleneck_adapter",
         )
     ]
@@ -279,6 +281,26 @@ def validation_may_choose(config: RunConfig) -> list[Fault]:
     return faults
 
 
+def language_models_have_no_head(config: RunConfig) -> list[Fault]:
+    """What is about a head, a pooled vector or dropout of encoders would be ignored."""
+    if not registry.says("task", config.task.type, "CONTINUES_TEXTS"):
+        return []
+    usual_model, usual = ModelConfig(), TrainingConfig()
+    given = {
+        "model.dropout": config.model.dropout != usual_model.dropout,
+        "model.pooling": config.model.pooling != usual_model.pooling,
+        "model.head_init": config.model.head_init != usual_model.head_init,
+        "training.head_learning_rate_multiplier": config.training.head_learning_rate_multiplier
+        != usual.head_learning_rate_multiplier,
+    }
+    why = "a language model has no new head, its rows are not pooled, and its own dropout is left as it is"
+    return [
+        Fault(f"task {config.task.type} does not offer {name}", name, why, "leave it out")
+        for name, asked in given.items()
+        if asked
+    ]
+
+
 RULES: tuple[Rule, ...] = (
     splits_leave_training_rows,
     without_validation_rows_the_last_weights_are_kept,
@@ -297,6 +319,7 @@ RULES: tuple[Rule, ...] = (
     encoders_stand_alone_for_methods_that_know_no_decoder,
     images_have_no_tokens,
     adapters_have_linear_layers,
+    language_models_have_no_head,
 )
 
 

@@ -17,6 +17,8 @@ from feinschliff.data.examples import Example, target_of
 from feinschliff.data.image_rows import cells_beside
 from feinschliff.data.label_quality import spellings
 from feinschliff.data.load import open_with_columns
+from feinschliff.data.redacted_cells import CellRedactor, holds_personal_data
+from feinschliff.data.redaction import redact_dropped
 from feinschliff.data.row_kinds import reader_of
 from feinschliff.data.rows_to_examples import count_reasons, dropped_row
 from feinschliff.data.sources import read_tables
@@ -34,6 +36,7 @@ class _Cleaner:
     keep_duplicates: bool
     changes: Mapping[str, str]
     too_small: frozenset[str]
+    redactor: CellRedactor | None = None
     dropped: list[DroppedRow] = field(default_factory=list)
     num_changed_labels: int = 0
 
@@ -44,8 +47,13 @@ class _Cleaner:
         first: dict[bytes, str] = {}
         for row in read_tables(tables):
             cells = self._respelled(row)
+            if self.redactor is not None:
+                cells = self.redactor.clean(cells)
             example = reader.example(Row(cells, row.place))
             if example is None:
+                continue
+            if self.redactor is not None and holds_personal_data(example):
+                self.dropped.append(dropped_row(example, "personal data lies across parts of a text"))
                 continue
             small = [label for label in example.labels if label in self.too_small]
             place = f"{row.place.file}:{row.place.line}"
@@ -91,16 +99,19 @@ def clean(
 
     Left out: rows without text or label, exact duplicates (unless ``config.duplicates`` is keep), classes with fewer
     rows than ``min_rows_per_class``. Labels that differ in case or blanks only are written in the most frequent way.
-    All other columns stay as they are.
+    All other columns stay as they are. With ``config.redact`` personal data is replaced first, in every column: see
+    ``redacted_cells``; two rows that are then the same are duplicates.
 
     Args:
         output: where to write; None: ``NAME.clean.csv`` beside ``NAME.csv``, likewise .tsv, .jsonl, .parquet, .conll;
             ``.jsonl`` of .json, whose lists and objects a csv would not keep.
 
     Raises:
-        DataError: files that cannot be read, columns that are not found, or the output exists.
+        DataError: files that cannot be read, columns that are not found, the output exists, or rows whose spans or
+            answers would be displaced.
     """
     tables, columns = open_with_columns(config.train, config)
+    redactor = CellRedactor(columns) if config.redact else None
     output = output or _default_output(tables[0])
     list_path = output.with_name(f"{_stem(output.name)}.dropped.csv")
     if any(Path(table.name).absolute() == output.absolute() for table in tables):
@@ -108,24 +119,27 @@ def clean(
     raw, num_rows = _raw_labels(tables, columns)
     changes = spellings(raw) if columns.kind in ("single_label", "multi_label") else {}
     keep = config.duplicates == "keep"
-    counts = Counter(
-        label for _, example in _Cleaner(columns, keep, changes, frozenset()).rows(tables) for label in example.labels
-    )
+    first = _Cleaner(columns, keep, changes, frozenset(), CellRedactor(columns) if config.redact else None)
+    counts = Counter(label for _, example in first.rows(tables) for label in example.labels)
     too_small = frozenset(label for label, count in counts.items() if count < min_rows_per_class)
-    cleaner = _Cleaner(columns, keep, changes, too_small)
+    cleaner = _Cleaner(columns, keep, changes, too_small, redactor)
     names = list(dict.fromkeys(name for table in tables for name in table.columns))
     with RowWriter(output, names, overwrite) as writer:
         for cells, example in cleaner.rows(tables):
             writer.write(cells_beside(Row(cells, example.place), columns.image, output.parent))
-        write_dropped(list_path, cleaner.dropped, overwrite)
+        dropped = list(map(redact_dropped, cleaner.dropped)) if redactor else cleaner.dropped
+        write_dropped(list_path, dropped, overwrite)
     return CleanResult(
         output=str(output),
         dropped_output=str(list_path),
         rows_read=num_rows,
         rows_written=writer.num_rows,
-        dropped=count_reasons(cleaner.dropped),
+        dropped=count_reasons(dropped),
         changed_labels=changes,
         num_changed_labels=cleaner.num_changed_labels,
+        redacted=dict(redactor.counts) if redactor else None,
+        redacted_rows=redactor.num_rows if redactor else 0,
+        redacted_beside={name: dict(counts) for name, counts in redactor.beside.items()} if redactor else {},
         announcements=[note for table in tables for note in table.announcements] + columns.announcements,
     )
 

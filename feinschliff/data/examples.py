@@ -11,6 +11,7 @@ from hashlib import blake2b
 
 import numpy as np
 
+from feinschliff.data.conversations import Conversation, sameness
 from feinschliff.data.images import ImageRef
 from feinschliff.data.spans import Span
 from feinschliff.results.data import ColumnsFound, DroppedRow
@@ -59,17 +60,22 @@ class Example:
     """The image that stands in the text's place; ``texts`` is then its path as people know it."""
     numbers: tuple[float, ...] = ()
     """The numbers that stand in the text's place; ``texts`` is then how they are shown."""
+    conversation: Conversation | None = None
+    """Messages; ``texts`` is then the prompt as one text, ``references`` the last answer where there is one."""
 
     @property
     def content(self) -> tuple[str, ...]:
-        """What makes two rows the same: texts, numbers as one word, or the hash of the image's pixels."""
+        """What makes two rows the same: texts, numbers as one word, the hash of the image's pixels, or a prompt."""
         if self.numbers:
             return (blake2b(np.array(self.numbers).tobytes(), digest_size=16).hexdigest(),)
+        if self.conversation is not None:
+            return sameness(self.conversation)
         return self.texts if self.image is None else (self.image.digest,)
 
     def without_target(self) -> Example:
         """The row as one to be answered."""
-        return replace(self, labels=(), values=(), spans=(), answers=None, references=())
+        asked = self.conversation.without_answer() if self.conversation is not None else None
+        return replace(self, labels=(), values=(), spans=(), answers=None, references=(), conversation=asked)
 
 
 @dataclass(slots=True)

@@ -49,6 +49,11 @@ def finished(scanned: Scan, drafts: Iterable[Draft]) -> list[Finding]:
                 examples=shown,
             )
         )
+    return gravest_first(findings)
+
+
+def gravest_first(findings: Iterable[Finding]) -> list[Finding]:
+    """Errors, warnings, facts; each in the order given."""
     order = {"error": 0, "warning": 1, "info": 2}
     return sorted(findings, key=lambda finding: order[finding.severity])
 

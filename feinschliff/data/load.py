@@ -6,7 +6,8 @@ Knows no tokenizer and no task beyond labels.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import NamedTuple
 
@@ -16,6 +17,7 @@ from feinschliff.data.examples import Example, Splits, answer_of, label_names, t
 from feinschliff.data.image_duplicates import ImageFingerprints
 from feinschliff.data.near_duplicates import Duplicates, find_near_duplicates
 from feinschliff.data.numbers import strata
+from feinschliff.data.redaction import redact_splits
 from feinschliff.data.row_kinds import columns_of, load_examples, reader_of
 from feinschliff.data.rows_to_examples import (
     check_table_columns,
@@ -24,15 +26,18 @@ from feinschliff.data.rows_to_examples import (
     refuse_unknown_labels,
     say_unknown_types,
 )
+from feinschliff.data.shared_beginnings import conversation_units, said_of_units
 from feinschliff.data.sources import open_tables, read_tables, sha256_of_sources
 from feinschliff.data.splits import Integers, SplitRows, split_rows, split_rows_by_time, units_of
 from feinschliff.data.tables import FaultList, Table, at
 from feinschliff.errors import DataError
-from feinschliff.results.data import ColumnsFound
+from feinschliff.results.data import ColumnsFound, Kind
 
 __all__ = ["load_examples", "load_splits", "open_with_columns", "sha256_of_sources"]
 
 FEWEST_ROWS = 4
+MOST_HELD_OUT = (500, 200)
+"""Test and validation rows of conversations and documents, where the person says nothing."""
 
 
 def open_with_columns(
@@ -60,7 +65,8 @@ def load_splits(config: DataConfig, seed: int) -> Splits:
     Rows without text or label are dropped; so are exact duplicates among the training rows (unless they are to be kept)
     and training rows that repeat a row of a given validation or test file: with the same words, or nearly the same and
     the same label. Rows of a validation file that repeat a test file likewise. Sets that are not given are split off.
-    Every dropped row is listed.
+    Rows with another part of the conversation of a held-out row are dropped too. Every dropped row is listed. Where it
+    is asked for, personal data is replaced in all rows before anything else is done with them.
 
     Raises:
         DataError: files that cannot be read; too few rows; one class; a class with one row that would have to be on two
@@ -80,6 +86,8 @@ def load_splits(config: DataConfig, seed: int) -> Splits:
                 splits.validation = examples
             else:
                 splits.test = examples
+    if config.redact:
+        pool = redact_splits(pool, splits)
     if config.duplicates == "drop":
         pool = _without_exact_duplicates(pool, splits)
     _check_classes(pool, splits, config)
@@ -204,13 +212,17 @@ def _clean_and_cluster(pool: list[Example], splits: Splits, config: DataConfig) 
     together = [*pool, *splits.test, *splits.validation]
     begin_test, begin_validation = len(pool), len(pool) + len(splits.test)
     found = _near_duplicates(together, config)
+    talks = conversation_units(together)
     rows = range(begin_validation, len(together))
     repeated = _repeated(rows, range(begin_test, begin_validation), together, found)
+    repeated |= _continued(rows, range(begin_test, begin_validation), talks, repeated)
     kept = _without_repeated(_Repeats("validation", "test", rows, repeated), together, splits, config)
     if rows and not kept:
         raise _only_repeats(config, len(rows))
     splits.validation = [together[row] for row in kept]
-    repeated = _repeated(range(begin_test), [*range(begin_test, begin_validation), *kept], together, found)
+    held_out = [*range(begin_test, begin_validation), *kept]
+    repeated = _repeated(range(begin_test), held_out, together, found)
+    repeated |= _continued(range(begin_test), held_out, talks, repeated)
     kept = _without_repeated(_Repeats("training", "held-out", range(begin_test), repeated), together, splits, config)
     splits.train = [pool[row] for row in kept]
     return found.clusters()[kept]
@@ -257,6 +269,18 @@ def _repeated(
     return repeated
 
 
+def _continued(
+    rows: range, held_out: Sequence[int], talks: Integers, repeated: Collection[int]
+) -> dict[int, tuple[str, int]]:
+    """The same for rows that are another part of the conversation of a held-out row."""
+    members = {int(talks[row]): row for row in reversed(held_out)}
+    return {
+        row: ("another part of the conversation", members[int(talks[row])])
+        for row in rows
+        if int(talks[row]) in members and row not in repeated
+    }
+
+
 def _without_repeated(found: _Repeats, together: Sequence[Example], splits: Splits, config: DataConfig) -> list[int]:
     """The rows that stay; the others are listed. What is dropped, or kept as asked, is said."""
     if found.repeated and config.held_out_duplicates == "keep":
@@ -292,7 +316,7 @@ def _split_pool(
     seed: int,
 ) -> None:
     """Split off the sets that were not given."""
-    parted = split_examples(pool, clusters, config, seed)
+    parted = split_examples(pool, clusters, config, seed, splits.columns.kind)
     if not config.test:
         splits.test = [pool[row] for row in parted.test.tolist()]
     if not config.validation:
@@ -316,7 +340,9 @@ def _split_pool(
                         remedy="give more rows, or own files: --validation FILE --test FILE")  # fmt: skip
 
 
-def split_examples(pool: list[Example], clusters: Integers, config: DataConfig, seed: int) -> SplitRows:
+def split_examples(
+    pool: list[Example], clusters: Integers, config: DataConfig, seed: int, kind: Kind = "single_label"
+) -> SplitRows:
     """Part rows by the configuration: groups and duplicates whole, stratified or by time.
 
     Raises:
@@ -324,15 +350,30 @@ def split_examples(pool: list[Example], clusters: Integers, config: DataConfig, 
     """
     groups = [example.group for example in pool]
     units = units_of(clusters, groups if any(groups) else None)
+    told: list[str] = []
+    if kind == "conversations":
+        talks = conversation_units(pool)
+        units, told = units_of(units, [str(talk) for talk in talks]), said_of_units(talks)
     if pool and pool[0].answers is not None:
         units = units_of(units, [example.texts[1] for example in pool])
-    test = 0.0 if config.test else config.test_fraction
-    validation = 0.0 if config.validation else config.validation_fraction
+    test, validation = held_out_fractions(len(pool), config, kind)
     if config.time:
         places = [_place(example) for example in pool]
-        return split_rows_by_time([example.time for example in pool], places, units, test, validation, seed)
-    spread = strata([example.values[0] for example in pool]) if pool and pool[0].values else None
-    return split_rows(spread or [_stratum(example) for example in pool], units, test, validation, seed)
+        parted = split_rows_by_time([example.time for example in pool], places, units, test, validation, seed)
+    else:
+        spread = strata([example.values[0] for example in pool]) if pool and pool[0].values else None
+        parted = split_rows(spread or [_stratum(example) for example in pool], units, test, validation, seed)
+    return replace(parted, announcements=[*told, *parted.announcements])
+
+
+def held_out_fractions(rows: int, config: DataConfig, kind: Kind) -> tuple[float, float]:
+    """Shares of the rows for the test and the validation set, those of the configuration at most."""
+    most_test, most_validation = MOST_HELD_OUT if kind in ("conversations", "documents") else (rows, rows)
+    if config.held_out_rows is not None:
+        most_test = most_validation = config.held_out_rows
+    test = 0.0 if config.test else min(config.test_fraction, most_test / max(1, rows))
+    validation = 0.0 if config.validation else min(config.validation_fraction, most_validation / max(1, rows))
+    return test, validation
 
 
 def _stratum(example: Example) -> tuple[str, ...]:

@@ -1,5 +1,5 @@
 """What a table's rows are (texts or images with labels, numbers, spans, answers; numbers with labels; texts that
-belong together; texts to be written), and their reader.
+belong together; texts to be written; conversations; documents), and their reader.
 
 Knows no file format.
 """
@@ -13,6 +13,9 @@ from dataclasses import dataclass, field
 from feinschliff.config.data import DataConfig
 from feinschliff.data.answer_rows import AnswerColumns, AnswerReader, looks_like_answers
 from feinschliff.data.columns import cell_text, find_columns
+from feinschliff.data.conversation_columns import also_prompts, find_conversations, find_prompts
+from feinschliff.data.conversation_rows import ConversationReader
+from feinschliff.data.document_rows import DocumentReader, find_documents, named_documents, with_hint
 from feinschliff.data.examples import Example
 from feinschliff.data.image_rows import ImageReader, find_image_columns, refuse_missing_images
 from feinschliff.data.number_rows import NumberReader, find_number_columns
@@ -46,6 +49,12 @@ def columns_of(
     columns = tables[0].columns
     if config.rows == "numbers":
         return find_number_columns(columns, sample, config)
+    if config.rows == "documents":
+        return named_documents(columns, sample, config)
+    if config.rows in ("auto", "conversations"):
+        conversations = find_conversations(columns, sample, config)
+        if conversations is not None:
+            return conversations
     if config.rows in ("auto", "answers"):
         asked = config.rows == "answers"
         answers = looks_like_answers(columns, sample, config.target, config.text, asked)
@@ -63,34 +72,58 @@ def columns_of(
         if images is not None:
             return images
     if config.rows in ("auto", "spans"):
-        text = config.text[0] if len(config.text) == 1 else None
-        found = looks_like_spans(columns, sample, config.target, text)
+        spans = _find_spans(tables, sample, config)
+        if spans is not None:
+            return spans
+    if config.rows in ("auto", "pairs", "texts"):
+        found = _find_text_groups(tables, sample, config)
         if found is not None:
-            return _with_spans(found, tables, config)
-        broken = nearly_spans(columns, sample, config.target)
-        if broken is not None:
-            raise broken
-        if config.rows == "spans":
-            raise DataError(
-                "no column of spans or tags was found",
-                where=tables[0].name,
-                why=f"columns: {', '.join(columns)}; wanted: tokens and a tag for each, or a text and a list of spans",
-                remedy="name them: --text COLUMN --target COLUMN",
-            )
-    pairs = find_pairs(columns, sample, config) if config.rows in ("auto", "pairs") else None
-    if pairs is not None:
-        return pairs
-    texts = find_texts(columns, sample, config) if config.rows in ("auto", "texts") else None
-    if texts is not None:
-        return texts
-    if config.rows == "texts":
+            return found
+    return _labelled(tables, sample, config, needs_target)
+
+
+def _find_spans(tables: Sequence[Table], sample: Sequence[Row], config: DataConfig) -> ColumnsFound | None:
+    columns, text = tables[0].columns, config.text[0] if len(config.text) == 1 else None
+    found = looks_like_spans(columns, sample, config.target, text)
+    if found is not None:
+        return _with_spans(found, tables, config)
+    broken = nearly_spans(columns, sample, config.target)
+    if broken is not None:
+        raise broken
+    if config.rows == "spans":
+        raise DataError(
+            "no column of spans or tags was found",
+            where=tables[0].name,
+            why=f"columns: {', '.join(columns)}; wanted: tokens and a tag for each, or a text and a list of spans",
+            remedy="name them: --text COLUMN --target COLUMN",
+        )
+    return None
+
+
+def _find_text_groups(tables: Sequence[Table], sample: Sequence[Row], config: DataConfig) -> ColumnsFound | None:
+    """Texts that belong together, texts to be written from others, prompts with answers, documents."""
+    columns, found = tables[0].columns, None
+    if config.rows != "texts":
+        found = find_pairs(columns, sample, config)
+    if found is None and config.rows != "pairs":
+        found = find_texts(columns, sample, config)
+    if found is None and config.rows == "texts":
         raise nothing_found(columns, tables[0].name)
-    if config.rows == "pairs":
+    if found is None and config.rows == "pairs":
         return _labelled_pairs(tables, sample, config)
-    labelled = find_columns(columns, sample, config, needs_target)
+    return found or find_prompts(columns, sample, config) or find_documents(tables, sample, config)
+
+
+def _labelled(tables: Sequence[Table], sample: Sequence[Row], config: DataConfig, needs_target: bool) -> ColumnsFound:
+    columns = tables[0].columns
+    try:
+        found = find_columns(columns, sample, config, needs_target)
+    except DataError as error:
+        raise with_hint(error, tables[0], config) from error
     if not config.text:
-        refuse_missing_images(labelled.text, sample)
-    return labelled
+        refuse_missing_images(found.text, sample)
+    notes = [*found.announcements, *also_prompts(columns, sample, config)]
+    return found.model_copy(update={"announcements": notes})
 
 
 def _labelled_pairs(tables: Sequence[Table], sample: Sequence[Row], config: DataConfig) -> ColumnsFound:
@@ -162,6 +195,10 @@ def reader_of(columns: ColumnsFound, needs_labels: bool = True) -> RowReader:
         return TextExampleReader(columns, needs_labels)
     if columns.kind == "pairs":
         return PairExampleReader(columns, needs_labels)
+    if columns.kind == "conversations":
+        return ConversationReader(columns, needs_labels)
+    if columns.kind == "documents":
+        return DocumentReader(columns, needs_labels)
     if columns.numbers:
         return NumberReader(columns, needs_labels)
     if columns.image is not None:

@@ -21,8 +21,12 @@ from feinschliff.data.examples import Example, answer_of
 from feinschliff.data.image_duplicates import ImageFingerprints
 from feinschliff.data.load import open_with_columns
 from feinschliff.data.near_duplicates import Fingerprints
+from feinschliff.data.personal_data import redact
+from feinschliff.data.personal_findings import PersonalData
+from feinschliff.data.redaction import redact_dropped, redacted_examples
 from feinschliff.data.row_kinds import reader_of
 from feinschliff.data.rows_to_examples import check_table_columns, reason_kind
+from feinschliff.data.shared_beginnings import Beginnings
 from feinschliff.data.sources import open_tables, read_tables
 from feinschliff.data.tables import Row, Table
 from feinschliff.results.data import ColumnsFound, DroppedRow, RowRef
@@ -33,7 +37,8 @@ SETS = ("train", "validation", "test")
 _EXAMPLES_KEPT = 20
 Texts = tuple[str, ...]
 """What a row says: one text, or the two of a pair."""
-CountTokens = Callable[[list[Texts]], list[int]]
+CountTokens = Callable[[Sequence[Example]], list[int]]
+"""Rows to their lengths in tokens; 0: not known."""
 
 
 @dataclass(slots=True)
@@ -72,7 +77,12 @@ class Scan:
     """Kind of reason (see ``rows_to_examples.reason_kind``) to rows that a run would drop."""
     large_cells: Remarkable
     fingerprints: Fingerprints | ImageFingerprints
+    beginnings: Beginnings
     num_rows_read: int = 0
+    redacted: Counter[str] | None = None
+    """Kinds of personal data that was replaced in the rows; None: it stays."""
+    personal: PersonalData = field(default_factory=PersonalData)
+    """What there is, where it stays and rows are texts."""
 
     def place(self, row: int) -> tuple[str, int]:
         """File and line of a usable row."""
@@ -99,7 +109,8 @@ class Scan:
     def examples(self) -> Iterator[Example]:
         """All usable rows in their order, read anew."""
         for tables in self.tables:
-            yield from reader_of(self.columns).read(read_tables(tables))
+            rows = reader_of(self.columns).read(read_tables(tables))
+            yield from rows if self.redacted is None else redacted_examples(rows, Counter())
 
 
 def joined(texts: Texts) -> str:
@@ -117,7 +128,7 @@ def scan(config: DataConfig, count_tokens: CountTokens | None = None) -> Scan:
     sets = [tables, *(open_tables(sources, config) for sources in (config.validation, config.test))]
     for others in sets[1:]:
         check_table_columns(others, columns)
-    collector = _Collector(columns, config.near_duplicate_similarity, count_tokens)
+    collector = _Collector(columns, config, count_tokens)
     for number, group in enumerate(sets):
         rows = read_tables(group)
         while chunk := list(islice(rows, CHUNK_ROWS)):
@@ -126,10 +137,13 @@ def scan(config: DataConfig, count_tokens: CountTokens | None = None) -> Scan:
 
 
 class _Collector:
-    def __init__(self, columns: ColumnsFound, similarity: float, count_tokens: CountTokens | None) -> None:
+    def __init__(self, columns: ColumnsFound, config: DataConfig, count_tokens: CountTokens | None) -> None:
         self.columns, self.count_tokens = columns, count_tokens
         self.reader = reader_of(columns)
-        self.texts, self.images = Fingerprints(similarity), ImageFingerprints()
+        self.texts, self.images = Fingerprints(config.near_duplicate_similarity), ImageFingerprints()
+        self.beginnings = Beginnings()
+        self.redacted: Counter[str] | None = Counter() if config.redact else None
+        self.personal = PersonalData()
         self.files: dict[str, int] = {}
         self.label_sets: dict[tuple[str, ...], int] = {}
         self.parts: list[tuple[NDArray[np.int32], NDArray[np.int8], NDArray[np.uint64], NDArray[np.int32]]] = []
@@ -143,17 +157,22 @@ class _Collector:
         for row in rows:
             self._look_at_cells(row)
         examples = list(self.reader.read(rows))
+        if self.redacted is not None:
+            examples = list(redacted_examples(examples, self.redacted))
+        elif self.columns.image is None and not self.columns.numbers:
+            self.personal.look(examples)
         for dropped in self.reader.dropped:
-            self.unusable.setdefault(reason_kind(dropped.reason), Remarkable()).add(_reference(dropped))
+            shown = _reference(dropped if self.redacted is None else redact_dropped(dropped))
+            self.unusable.setdefault(reason_kind(dropped.reason), Remarkable()).add(shown)
         self.reader.dropped.clear()
+        self.beginnings.add(examples)
         texts = [joined(example.content) for example in examples]
         if self.columns.image is None:
             self.texts.add(texts)
         self.images.add(example.image for example in examples if example.image is not None)
         numbers = np.array([self._numbers(example) for example in examples], dtype=np.int32).reshape(-1, 3)
         digests = b"".join(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest() for text in texts)
-        rows_of_texts = [example.texts for example in examples]
-        lengths = self.count_tokens(rows_of_texts) if self.count_tokens and texts else []
+        lengths = self.count_tokens(examples) if self.count_tokens and texts else []
         self.parts.append(
             (
                 numbers,
@@ -176,8 +195,9 @@ class _Collector:
             self.raw_labels.update(part if isinstance(part, str) else cell_text(part) for part in parts)
         for name, value in row.cells.items():
             if isinstance(value, str) and len(value) > LARGE_CELL_CHARACTERS:
-                note = f"column {name!r}: {len(value):,} characters"
-                self.large_cells.add(RowRef(file=row.place.file, line=row.place.line, text=value[:80], note=note))
+                note, begin = f"column {name!r}: {len(value):,} characters", value[:80]
+                begin = begin if self.redacted is None else redact(value[:200])[0][:80]
+                self.large_cells.add(RowRef(file=row.place.file, line=row.place.line, text=begin, note=note))
 
     def finish(self, sets: list[list[Table]]) -> Scan:
         numbers, set_of, text_hash, lengths = (np.concatenate(parts) for parts in zip(*self.parts, strict=True))
@@ -196,7 +216,10 @@ class _Collector:
             unusable=self.unusable,
             large_cells=self.large_cells,
             fingerprints=self.texts if self.columns.image is None else self.images,
+            beginnings=self.beginnings,
             num_rows_read=self.num_rows_read,
+            redacted=self.redacted,
+            personal=self.personal,
         )
 
 

@@ -19,6 +19,7 @@ from feinschliff.config.data import DataConfig
 from feinschliff.data.binary_tables import open_excel, open_parquet
 from feinschliff.data.conll import looks_like_conll, open_conll
 from feinschliff.data.delimited import open_delimited
+from feinschliff.data.document_files import is_document_folder, open_document, open_document_folder
 from feinschliff.data.encodings import inner_suffix
 from feinschliff.data.hub_datasets import commit_read, open_hub_dataset
 from feinschliff.data.image_folders import holds_images, open_image_folder
@@ -41,6 +42,7 @@ _READERS: dict[str, Callable[[Path, str, DataConfig], Table]] = {
     ".xlsx": open_excel,
     ".xlsm": open_excel,
     ".txt": open_plain_text,
+    ".md": open_document,
     ".conll": open_conll,
     ".iob": open_conll,
     ".iob2": open_conll,
@@ -100,7 +102,8 @@ def _missing(name: str) -> Fault:
 def open_table(source: Source, config: DataConfig) -> Table:
     """Open one source: format by suffix (``.gz``, ``.zst`` around any of them), columns found, rows streamed on demand.
 
-    A .txt or .tsv file whose lines are tokens with tags (``B-PER``) is read as CoNLL.
+    A .txt or .tsv file whose lines are tokens with tags (``B-PER``) is read as CoNLL. Where documents are asked for, a
+    .txt file is one, and so is each text file of a folder.
 
     Raises:
         DataError: unknown format, empty, not what its name says, header with a name twice, damaged archive.
@@ -108,19 +111,27 @@ def open_table(source: Source, config: DataConfig) -> Table:
     if source.path is None:
         return _limited(laid_flat(open_hub_dataset(source.name, config)), config)
     with _reading(source.name):
-        if source.path.is_dir() and holds_images(source.path):
-            return _limited(open_image_folder(source.path, source.name), config)
         if source.path.is_dir():
-            return _limited(open_folder(source.path, source.name, config), config)
+            return _limited(_open_folder(source.path, source.name, config), config)
         reader = _READERS.get(inner_suffix(source.path))
         if reader is None:
             known = ", ".join(_READERS)
             raise DataError(f"unknown format {inner_suffix(source.path)!r}", where=source.name,
                             remedy=f"known: {known}, each also as .gz or .zst")  # fmt: skip
-        if inner_suffix(source.path) in _MAY_BE_CONLL and looks_like_conll(source.path, config):
+        if config.rows == "documents" and reader is open_plain_text:
+            reader = open_document
+        elif inner_suffix(source.path) in _MAY_BE_CONLL and looks_like_conll(source.path, config):
             reader = open_conll
         table = reader(source.path, source.name, config)
         return _limited(flat(table) if is_nested(table) else laid_flat(table), config)
+
+
+def _open_folder(path: Path, name: str, config: DataConfig) -> Table:
+    if config.rows != "documents" and holds_images(path):
+        return open_image_folder(path, name)
+    if config.rows == "documents" or (config.rows == "auto" and is_document_folder(path)):
+        return open_document_folder(path, name, config)
+    return open_folder(path, name, config)
 
 
 def _limited(table: Table, config: DataConfig) -> Table:

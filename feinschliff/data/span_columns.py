@@ -71,7 +71,7 @@ def nearly_spans(columns: Sequence[str], sample: Sequence[Row], target: str | No
                              why=f"the first is {str(items[0])[:60]}, and no key is one of {', '.join(LABEL_KEYS)}",
                              remedy='write {"start": 0, "end": 3, "label": "PER"}')  # fmt: skip
         tokens = [column for column in columns if column != name and _rank(column, TOKEN_NAMES) < len(TOKEN_NAMES)]
-        shaped = _tag_shaped(cells) or set(items) == {OUTSIDE}
+        shaped = _tag_shaped(cells) or (bool(items) and all(item == OUTSIDE for item in items))
         if tokens and shaped and _are_tags(cells) and _is_tokens(_filled(tokens[0], sample)):
             row = next((row for row in sample if not _as_long(tokens[0], name, [row])), sample[0])
             lengths = [len(row.cells.get(column) or ()) for column in (tokens[0], name)]  # type: ignore[arg-type]

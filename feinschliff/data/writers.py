@@ -105,9 +105,15 @@ def _open(path: Path, compression: str, binary: bool) -> IO[Any]:
 
 
 def _as_text(cell: Cell) -> str:
+    if isinstance(cell, Mapping) or (isinstance(cell, list | tuple) and any(map(_is_nested, cell))):
+        return json.dumps(cell, ensure_ascii=False, default=str)
     if isinstance(cell, list | tuple):
         return "|".join(cell_text(item) for item in cell)
     return cell if isinstance(cell, str) else cell_text(cell)
+
+
+def _is_nested(item: Cell) -> bool:
+    return isinstance(item, Mapping | list | tuple)
 
 
 def output_format(table: Table) -> str:

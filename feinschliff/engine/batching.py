@@ -70,6 +70,8 @@ class TokenTargets:
     """A target a token, in the order of a table's tokens [num_tokens]; ``NO_TARGET`` where there is none."""
 
     values: npt.NDArray[np.int64]
+    weights: npt.NDArray[np.float32] | None = None
+    """Of each token's loss [num_tokens]; None: all weigh the same."""
 
     @property
     def num_targets(self) -> int:
@@ -103,6 +105,8 @@ class Batch:
     targets: Tensor | None = None
     """[B, ...] a row, or [T] a token (``NO_TARGET`` where there is none): see the task."""
     num_targets: int = 0
+    weights_T: Tensor | None = None
+    """Of the losses of ``targets`` that are one a token."""
     prefix: Tensor | None = None
     """Outputs of the frozen prefix for these rows: [T, d] hidden states or [B, d] pooled features."""
     prefix_pooled: bool = False
@@ -179,6 +183,7 @@ def collate(table: TokenTable, rows: Ints, targets: Targets | None = None, num_t
         groups=group_by_length(lengths.tolist()),
         targets=_of_batch(targets, picked, flat, filling),
         num_targets=len(order) if num_targets is None else num_targets,
+        weights_T=_weights_of_batch(targets, flat, filling),
     )
 
 
@@ -186,6 +191,12 @@ def _of_batch(targets: Targets | None, rows: Tensor, flat: Ints, filling: int) -
     if isinstance(targets, TokenTargets):
         return _filled(targets.values[flat], filling, NO_TARGET)
     return None if targets is None else targets[rows]
+
+
+def _weights_of_batch(targets: Targets | None, flat: Ints, filling: int) -> Tensor | None:
+    if not isinstance(targets, TokenTargets) or targets.weights is None:
+        return None
+    return torch.from_numpy(np.pad(targets.weights[flat], (0, filling)))
 
 
 def padded_size(num_tokens: int) -> int:

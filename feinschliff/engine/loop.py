@@ -103,7 +103,7 @@ def fit(run: Fit) -> Iterator[Event]:
             run.start_epoch(epoch)
         rows = order[place * training.global_batch_rows : (place + 1) * training.global_batch_rows]
         rate = factor(state.step, run.total_steps, training.warmup_ratio, training.resolved_schedule)
-        seed_step(run.seed, state.step)
+        seed_step(run.seed, state.step, learner.ranks.rank)
         loss = train_step(learner, rows, rate)
         _count(run, loss)
         if learner.average is not None and learner.average.due(state.step, state.averaged_step):
@@ -123,14 +123,15 @@ def fit(run: Fit) -> Iterator[Event]:
             seconds_left=(run.total_steps - state.step) * spent / steps_here,
         )
         yield from _looked_at(run)
-        stop = run.stop_requested()  # asked once: a signal between two questions must not end a run unsaved
+        # Asked once: a signal between two questions must not end a run unsaved.
+        stop = learner.ranks.any(run.stop_requested())
         if run.save_state and (stop or _checkpoint_due(run, saved_at, save_seconds)):
             saved_at = time.perf_counter()
             yield CheckpointSaved(step=state.step, path=str(save(run)))
             save_seconds = time.perf_counter() - saved_at
         if stop:
             raise Interrupted("stopped", remedy="start the same command again: it goes on where it was")
-    if training.regularisation.soup and run.validate is not None:
+    if training.regularisation.soup and run.validate is not None and learner.ranks.leads:
         yield _make_soup(run, run.validate)
     yield RunEnded(step=state.step, seconds=state.seconds)
 
@@ -163,7 +164,7 @@ def _average(run: Fit) -> None:
 
 def _looked_at(run: Fit) -> Iterator[Evaluated]:
     """Validate where it is time to, or add a point to the curve; whether the run has to end here is noted."""
-    state, out_of_time = run.state, run.out_of_time
+    state, out_of_time = run.state, run.learner.ranks.any(run.out_of_time)
     at_end = state.step == run.total_steps or out_of_time
     if run.validate is None and at_end:
         _keep(run)

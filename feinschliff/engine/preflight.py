@@ -22,18 +22,22 @@ SANE_MARGIN = 1.0
 wrong. With few classes ln(classes) is small, and a head from class means may be surer than it is right."""
 
 
+KNOWS_NOTHING = "a head that knows nothing"
+
+
 @dataclass(frozen=True, slots=True)
 class Preflight:
     """What was measured."""
 
     first_loss: float
     expected_loss: float
-    """ln(classes): the loss of a head that knows nothing; a head started from class means lies below."""
+    """ln(classes): the loss of a head that knows nothing; a head started from class means lies below. Of language
+    models what the base model gives."""
     seconds_per_token: float
     largest_batch_tokens: int
 
 
-def check(learner: Learner, seed: int, expected_loss: float) -> Preflight:
+def check(learner: Learner, seed: int, expected_loss: float, expected_of: str = KNOWS_NOTHING) -> Preflight:
     """Run the first and the largest batch forward and backward, the largest with its optimizer step.
 
     Raises:
@@ -50,7 +54,7 @@ def check(learner: Learner, seed: int, expected_loss: float) -> Preflight:
     largest = _run(learner, longest, whole_step=True)
     if not math.isfinite(sample[0]) or sample[0] > SANE_FACTOR * expected_loss + SANE_MARGIN:
         raise PreflightError(
-            f"the first loss is {sample[0]:.3g}; a head that knows nothing has {expected_loss:.3g}",
+            f"the first loss is {sample[0]:.3g}; {expected_of} has {expected_loss:.3g}",
             why="labels or features are broken, or the model's weights are",
             remedy="run `feinschliff models verify` and `feinschliff data check`",
         )

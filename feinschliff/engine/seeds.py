@@ -13,6 +13,6 @@ def derive(seed: int, *parts: int | str) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") >> 1
 
 
-def seed_step(seed: int, step: int) -> None:
-    """Seed dropout for one step. A resumed run draws the same masks, so no generator state is saved."""
-    torch.manual_seed(derive(seed, "step", step))
+def seed_step(seed: int, step: int, rank: int = 0) -> None:
+    """Seed dropout for one step of one process. A resumed run draws the same masks, so no generator state is saved."""
+    torch.manual_seed(derive(seed, "step", step, *([rank] if rank else [])))

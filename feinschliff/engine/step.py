@@ -18,6 +18,7 @@ from feinschliff.engine.contracts import CoupledObjective, Objective, Table
 from feinschliff.engine.optimizers import GroupedAdamW
 from feinschliff.engine.precision import MasterWeights
 from feinschliff.engine.prefix_cache import PrefixCache
+from feinschliff.engine.ranks import ALONE, Ranks
 
 
 @dataclass(slots=True)
@@ -40,6 +41,8 @@ class Learner:
     """What holds weights near their start."""
     chances: Floats | None = None
     """How likely each row is to be drawn, where an epoch is not simply all rows."""
+    ranks: Ranks = ALONE
+    """The processes that share each global batch."""
 
     @property
     def passes(self) -> int:
@@ -141,13 +144,26 @@ def divide_and_clip(masters: list[Tensor], num_targets: float, max_grad_norm: fl
     return norm
 
 
+def _over_all(learner: Learner, loss: StepLoss, num_targets: float) -> tuple[StepLoss, float]:
+    """Gradients, losses and targets summed over all processes; one without rows adds nothing."""
+    for master in learner.masters.masters:
+        if master.grad is None:
+            master.grad = torch.zeros_like(master)
+    learner.ranks.add([master.grad for master in learner.masters.masters if master.grad is not None])
+    sums = learner.ranks.total(loss.loss_sum, loss.num_targets, loss.num_tokens, num_targets)
+    return StepLoss(sums[0], sums[1], int(sums[2])), sums[3]
+
+
 def train_step(learner: Learner, rows: Ints, schedule_factor: float) -> StepLoss:
     """Gradients, division, clipping, AdamW, and the new weights given to the network. Returns the loss as it was."""
+    rows = learner.ranks.share(rows, learner.table.lengths)
     loss = backward(learner, rows)
     num_targets = loss.num_targets
     if learner.embeddings is not None and learner.passes > 1:
         with moved_along_gradient(learner.masters, learner.embeddings, learner.training.adversarial_epsilon):
             num_targets += backward(learner, rows).num_targets
+    if learner.ranks.count > 1:
+        loss, num_targets = _over_all(learner, loss, num_targets)
     if learner.anchor is not None and not learner.anchor.decoupled:
         learner.anchor.add_gradients(num_targets)
     divide_and_clip(learner.masters.masters, num_targets, learner.training.max_grad_norm)

@@ -31,6 +31,8 @@ PIPELINE_TAGS: dict[Kind, str] = {
     "answers": "question-answering",
     "pairs": "sentence-similarity",
     "texts": "translation",
+    "conversations": "text-generation",
+    "documents": "text-generation",
 }
 IMAGES_TAG = "image-classification"
 SUMMARIES_TAG = "summarization"

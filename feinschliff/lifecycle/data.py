@@ -15,8 +15,10 @@ from feinschliff.data import quality
 from feinschliff.data.image_rows import cells_beside
 from feinschliff.data.load import load_splits, open_with_columns
 from feinschliff.data.quality import ModelHooks
+from feinschliff.data.redacted_cells import CellRedactor
 from feinschliff.data.rows_to_examples import count_reasons
 from feinschliff.data.sources import open_tables, read_tables
+from feinschliff.data.tables import Row
 from feinschliff.data.writers import RowWriter, output_format, write_dropped
 from feinschliff.engine.events import Announced
 from feinschliff.errors import ResourceError
@@ -54,6 +56,8 @@ def model_hooks(config: DataConfig, model: str | None = None, observers: Sequenc
     if model == NO_MODEL:
         return ModelHooks(note=f"{left_out}: no model was wanted")
     columns = open_with_columns(config.train, config)[1]
+    if columns.kind in ("conversations", "documents"):
+        return _of_decoder(model, observers)
     if columns.image is not None and model is None:
         return ModelHooks(note="suspected label errors were left out: `--model` names an image model")
     wanted = ModelConfig() if model is None else ModelConfig(source=model)
@@ -78,6 +82,17 @@ def model_hooks(config: DataConfig, model: str | None = None, observers: Sequenc
     return replace(encoder.hooks(), note=f"lengths and suspected label errors: judged with {resolved.name}")
 
 
+def _of_decoder(model: str | None, observers: Sequence[Observer]) -> ModelHooks:
+    from feinschliff.lifecycle.decoders import hooks_of
+
+    try:
+        return hooks_of(model, observers)
+    except ResourceError as error:
+        if model is not None:
+            raise
+        return ModelHooks(note=f"lengths in tokens were left out: {error.faults[-1].what}; `--model` names a model")
+
+
 def clean(
     config: DataConfig, output: Path | None = None, min_rows_per_class: int = 1, overwrite: bool = False
 ) -> CleanResult:
@@ -98,9 +113,10 @@ def split(config: DataConfig, output_dir: Path, seed: int = 0, overwrite: bool =
         output_dir: made where absent; gets ``train``, ``validation`` and ``test`` in the format of the first source.
 
     Raises:
-        DataError: see ``data.load.load_splits``; or a file exists.
+        DataError: see ``data.load.load_splits``; or a file exists, or personal data cannot be replaced in such rows.
     """
     splits = load_splits(config, seed)
+    redactor = CellRedactor(splits.columns) if config.redact else None
     sides = {"train": splits.train, "validation": splits.validation, "test": splits.test}
     sources = {"train": config.train, "validation": config.validation, "test": config.test}
     # By the order of reading: a place is no key where the same file is given twice.
@@ -120,7 +136,8 @@ def split(config: DataConfig, output_dir: Path, seed: int = 0, overwrite: bool =
         for given, group in tables.items():
             for number, row in enumerate(read_tables(group)):
                 if (given, number) in side_of:
-                    cells = cells_beside(row, splits.columns.image, output_dir)
+                    clean_row = Row(redactor.clean(row.cells), row.place) if redactor else row
+                    cells = cells_beside(clean_row, splits.columns.image, output_dir)
                     writers[side_of[given, number]].write(cells)
         write_dropped(dropped_path, splits.dropped, overwrite)
     return SplitResult(

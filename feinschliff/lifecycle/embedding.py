@@ -19,6 +19,7 @@ from feinschliff.data.number_rows import example_of_text
 from feinschliff.data.quality import ModelHooks
 from feinschliff.data.scan import Texts
 from feinschliff.engine.precision import DTYPES
+from feinschliff.lifecycle.decoders import lengths_of_rows
 from feinschliff.lifecycle.observing import Observer, counted
 from feinschliff.lifecycle.prepare import precision_of
 from feinschliff.models.sources import ResolvedModel
@@ -43,6 +44,7 @@ class FrozenEncoder:
         self.network.body.to(DTYPES[precision])
         self._observers = observers
         self._apart = registry.says("task", config.task.type, "EMBEDS_TEXTS")
+        self._continues_texts = registry.says("task", config.task.type, "CONTINUES_TEXTS")
         self._known: dict[tuple[str, ...], Floats] = {}
         self._seconds, self._rows = 0.0, 0
 
@@ -83,9 +85,12 @@ class FrozenEncoder:
         if isinstance(self.network, RowNetwork):
             of_numbers = bool(self.task.context.number_names)
             return ModelHooks(embed=self._embed_numbers if of_numbers else self._embed_images)
+        if self._continues_texts:
+            return lengths_of_rows(self.task.renderer, self.task.config, self.max_length_tokens)
         return ModelHooks(self._lengths, self.max_length_tokens, self._embed)
 
-    def _lengths(self, rows: Sequence[Texts]) -> list[int]:
+    def _lengths(self, examples: Sequence[Example]) -> list[int]:
+        rows = [example.texts for example in examples]
         if self._apart or len(set(map(len, rows))) > 1:  # each text is read by itself: the longest is cut first
             ids = self.task.loaded.tokenizer([text for row in rows for text in row], return_attention_mask=False)
             lengths = iter(map(len, ids["input_ids"]))

@@ -51,7 +51,7 @@ def evaluate(
     if not examples:
         raise DataError("there are no rows to evaluate on", where=", ".join(sources) or str(run))
     begin = time.perf_counter()
-    scored = predictor.score(examples, counted(observers, "scoring", len(examples)))
+    scored = predictor.score(examples, counted(observers, "scoring", len(examples)), config.written_rows)
     seconds = time.perf_counter() - begin
     result = predictor.task.judge(scored.answers, examples, facts.metric, config)
     found = {"rows_per_second": len(examples) / max(seconds, 1e-9), "notes": [*notes, *scored.notes]}

@@ -48,7 +48,7 @@ def export(run: Path, output_dir: Path) -> ExportResult:
             remedy="name a folder that can be written",
         ) from error
     examples = _probe_rows(run)
-    predictor = Predictor(source)
+    predictor = Predictor(source, exact=True)
     ours = predictor.outputs(examples)
     theirs = predictor.task.plain_outputs(output_dir, examples, added.completing(predictor, output_dir))
     difference = float(np.abs(ours - theirs).max())

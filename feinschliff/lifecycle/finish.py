@@ -17,7 +17,7 @@ from torch import Tensor
 
 from feinschliff import registry
 from feinschliff.data.examples import Splits
-from feinschliff.engine.batching import Targets
+from feinschliff.engine.batching import Targets, TokenTargets
 from feinschliff.engine.checkpoint import is_full, sync
 from feinschliff.errors import RunDirectoryError
 from feinschliff.lifecycle import added
@@ -43,7 +43,8 @@ def fingerprint(prepared: Prepared, model: ResolvedModel) -> str:
     digest = hashlib.sha256(json.dumps([settings, model.weights_sha256, prepared.precision], sort_keys=True).encode())
     learner, validation = prepared.learner, prepared.validation
     for table, targets in ((learner.table, learner.targets), (validation.table, validation.targets)):
-        for array in (*table.arrays(), _numbers(targets)):
+        weights = targets.weights if isinstance(targets, TokenTargets) else None
+        for array in (*table.arrays(), _numbers(targets), *([] if weights is None else [weights])):
             digest.update(b"-" if array is None else array.tobytes())
     return digest.hexdigest()
 

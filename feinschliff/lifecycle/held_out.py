@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from feinschliff.data.conversations import as_json, from_json
 from feinschliff.data.examples import Answer, Example, Place, Splits
 from feinschliff.data.images import ImageRef
 from feinschliff.data.spans import Span
@@ -33,6 +34,7 @@ def write(directory: RunDirectory, splits: Splits) -> None:
                 "spans": [[span.start, span.end, span.label] for span in example.spans],
                 "answers": None if example.answers is None else [[one.start, one.end] for one in example.answers],
                 "references": example.references,
+                "conversation": example.conversation and as_json(example.conversation),
                 "file": example.place.file,
                 "line": example.place.line,
             },
@@ -72,5 +74,7 @@ def read(directory: RunDirectory) -> list[Example]:
         image = ImageRef(row["image"]) if row.get("image") else None
         read = Example(tuple(row["texts"]), tuple(row["labels"]), place, values=tuple(row["values"]), spans=spans)
         references, numbers = tuple(row.get("references", ())), tuple(row.get("numbers", ()))
+        chat = row.get("conversation")
+        read = replace(read, conversation=None if chat is None else from_json(chat))
         examples.append(replace(read, answers=answers, image=image, references=references, numbers=numbers))
     return examples

@@ -35,11 +35,7 @@ def show(source: str) -> ModelDetails:
     if source in catalogue.entries():
         return _from_entry(catalogue.entries()[source], folder)
     if folder is None:
-        if source.startswith((hub.PREFIX, wheels.PREFIX, factories.PREFIX)):
-            raise ResourceError(
-                f"{source} is not on this machine", remedy=f"fetch it: feinschliff models pull {source}"
-            )
-        raise catalogue.unknown_model(source)
+        raise _not_here(source)
     if foreign := keras_files.foreign_faults(folder):
         raise ModelError(foreign)
     return _of_keras(source, folder) if keras_files.is_keras(folder) else _from_folder(source, folder)
@@ -140,6 +136,9 @@ def _keras_parts(folder: Path) -> tuple[tuple[int, tuple[int | None, ...]], list
 def _not_here(source: str) -> InputError:
     if source in catalogue.entries() or source.startswith((hub.PREFIX, wheels.PREFIX, factories.PREFIX)):
         return ResourceError(f"{source} is not on this machine", remedy=f"fetch it: feinschliff models pull {source}")
+    if Path(source).expanduser().is_file():
+        what = f"{source} is a file that was not converted into a model folder yet"
+        return ResourceError(what, remedy=f"convert it: feinschliff models pull {source}")
     return catalogue.unknown_model(source)
 
 

@@ -8,12 +8,14 @@ from pathlib import Path
 
 from feinschliff import registry
 from feinschliff.config.data import DataConfig
+from feinschliff.config.generation import SamplingConfig
+from feinschliff.data.conversations import USER, Conversation, Message
 from feinschliff.data.examples import Example, Place
 from feinschliff.data.image_rows import examples_of_paths
 from feinschliff.data.load import load_examples
 from feinschliff.data.number_rows import examples_of_lines
 from feinschliff.engine.events import Announced
-from feinschliff.errors import DataError, Fault
+from feinschliff.errors import DataError, Fault, InputError
 from feinschliff.lifecycle.evaluate import columns_of
 from feinschliff.lifecycle.observing import Observer, counted, tell
 from feinschliff.predictor import ModelFacts, Predictor
@@ -28,6 +30,7 @@ def predict(
     *,
     text_columns: Sequence[str] = (),
     reading: DataConfig | None = None,
+    sampling: SamplingConfig | None = None,
     observers: Sequence[Observer] = (),
 ) -> list[PredictionResult]:
     """One result a text (for pairs: two texts, or one with a tab between the two), or a row of the sources.
@@ -37,6 +40,7 @@ def predict(
     Args:
         text_columns: of the sources, where they are named otherwise than in the run's own data.
         reading: encoding, delimiter and header of the sources, where they are not to be found.
+        sampling: how a language model chooses its words; None: always the likeliest.
         observers: told what was found in the sources, how far it is, and how many rows were cut.
 
     Raises:
@@ -65,6 +69,16 @@ def predict(
             )
     else:
         examples = _given(list(texts or ()), predictor.facts)
+    if predictor.writes:
+        written = predictor.write(examples, sampling, counted(observers, "writing", len(examples)))
+        return list(predictor.task.results(written, examples))
+    if sampling is not None:
+        raise InputError(
+            "temperature, top-p, stop and the like are for language models",
+            where="command line",
+            why=f"the run's task is {predictor.facts.task['type']}",
+            remedy="leave them out",
+        )
     scored = predictor.score(examples, counted(observers, "scoring", len(examples)))
     for note in scored.notes:
         tell(observers, Announced(note))
@@ -93,6 +107,8 @@ def _given(texts: list[str], facts: ModelFacts) -> list[Example]:
         return _to_embed(texts)
     if facts.columns.numbers:
         return examples_of_lines(texts, facts.columns)
+    if facts.columns.kind == "conversations":
+        return [replace(one, conversation=Conversation((Message(USER, one.texts[0]),))) for one in _examples(texts, 1)]
     if facts.columns.image is None:
         return _examples(texts, facts.context.num_texts)
     examples, dropped = examples_of_paths(texts, facts.columns)

@@ -21,13 +21,17 @@ from feinschliff.engine.averaging import AveragedWeights
 from feinschliff.engine.batching import FORWARD_TOKENS, NO_TARGET, Ints, TokenTable, TokenTargets, micro_batches
 from feinschliff.engine.optimizers import GroupedAdamW
 from feinschliff.engine.precision import DTYPES, MasterWeights, Precision, choose, choose_by_running
+from feinschliff.engine.ranks import ALONE, Ranks
 from feinschliff.engine.scoring import outputs
 from feinschliff.engine.step import Learner
 from feinschliff.engine.text_groups import TextGroups
 from feinschliff.errors import ConfigError, DataError
+from feinschliff.lifecycle import activations, row_notes
+from feinschliff.lifecycle.parameters import share
 from feinschliff.lifecycle.regularise import regularise, watched_metric
 from feinschliff.models.live_embedding import LiveEmbedding, live_ids
 from feinschliff.models.sources import ResolvedModel
+from feinschliff.tasks._decoder_network import DecoderNetwork
 from feinschliff.tasks._row_network import RowNetwork
 from feinschliff.tasks._task import EncodedSet, Floats, TaskContext, encoded
 
@@ -169,6 +173,7 @@ def prepare(
     run_path: Path,
     *,
     precision: Precision | None = None,
+    ranks: Ranks = ALONE,
     announce: Callable[[str], None] = lambda _: None,
 ) -> Prepared:
     """Load, adapt, encode, cast, start the head, build the cache. Deterministic in configuration, data and precision.
@@ -195,16 +200,15 @@ def prepare(
     train, validation = (
         encoded(task, rows, limit, method.num_virtual_tokens) for rows in (splits.train, splits.validation)
     )
-    _say_cut(train, validation, say)
-    torch.manual_seed(seeds.derive(config.seed, "method"))
-    method.adapt(network)
-    _refuse_nothing_trained(config, network)
+    row_notes.refuse_unlearnable(train, validation)
+    row_notes.say_cut(train, validation, say)
+    _adapt(config, method, network)
     live = _restrict_embeddings(network, train, say)
-    if precision is None:
-        precision, why = precision_of(config, network)
-        say(why)
+    precision = _precision_for_all(config, network, ranks, say) if precision is None else precision
     masters = MasterWeights(network, network.body, DTYPES[precision])
-    say(f"{_share(config, network, masters)}: {method.describe(network)}")
+    if isinstance(network, DecoderNetwork):
+        activations.bound(network, int(max(train.table.lengths, default=0)), config.training.micro_batch_tokens, say)
+    say(f"{share(config, network, masters)}: {method.describe(network)}")
     cache, validation_cache = _caches(config, network, train, validation, run_path, say)
     if config.model.head_init != "random":
         start_head(task, network, train, config, cache)
@@ -219,6 +223,7 @@ def prepare(
         cache=cache,
         embeddings=_trained_embeddings(network),
         average=_average(config, masters),
+        ranks=ranks,
     )
     regularise(learner, config, task, say)
     metric, reason = deciding_metric(config, splits)
@@ -228,20 +233,16 @@ def prepare(
     )
 
 
-def _say_cut(train: EncodedSet, validation: EncodedSet, say: Callable[[str], None]) -> None:
-    if train.num_cut or validation.num_cut:
-        say(f"{train.num_cut} training and {validation.num_cut} validation rows are longer and were cut")
-    for name, rows in (("training", train), ("validation", validation)):
-        if rows.num_targets_cut:
-            say(f"{rows.num_targets_cut} {name} targets are longer than --task.max-target-tokens and were cut")
+def _precision_for_all(config: RunConfig, network: Any, ranks: Ranks, say: Callable[[str], None]) -> Precision:
+    """What the first of several processes measured: all compute in the same type."""
+    precision, why = precision_of(config, network)
+    say(why)
+    return "bf16" if ranks.told(precision) == "bf16" else "fp32"
 
 
-def _share(config: RunConfig, network: Any, masters: MasterWeights) -> str:
-    trained, total = sum(master.numel() for master in masters.masters), count_parameters(network)
-    return f"method {config.method.type} trains {trained:,} of {total:,} parameters ({trained / total:.2%})"
-
-
-def _refuse_nothing_trained(config: RunConfig, network: Any) -> None:
+def _adapt(config: RunConfig, method: Any, network: Any) -> None:
+    torch.manual_seed(seeds.derive(config.seed, "method"))
+    method.adapt(network)
     if not any(parameter.requires_grad for parameter in network.parameters()):
         raise ConfigError(
             f"method {config.method.type} trains nothing as it is set up",
@@ -251,19 +252,10 @@ def _refuse_nothing_trained(config: RunConfig, network: Any) -> None:
         )
 
 
-def count_parameters(network: Any) -> int:
-    """All parameters of a network; embedding rows that are trained stand in the whole table too and count once."""
-    total = sum(parameter.numel() for parameter in network.parameters())
-    for module in network.modules():
-        if isinstance(module, LiveEmbedding):
-            total -= module.weight.numel()
-    return int(total)
-
-
 def _restrict_embeddings(network: Any, train: EncodedSet, say: Callable[[str], None]) -> Any:
     tokens = train.table.texts if isinstance(train.table, TextGroups) else train.table
-    if not isinstance(tokens, TokenTable):
-        return None
+    if not isinstance(tokens, TokenTable) or isinstance(network, DecoderNetwork):
+        return None  # what a decoder's table is tied to, or is trained with, is all of the vocabulary
     table = network.body.model.get_input_embeddings()
     if not table.weight.requires_grad:
         return None

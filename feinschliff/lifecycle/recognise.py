@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from typing import Any
 
 from feinschliff import registry
 from feinschliff.config import rules
@@ -21,6 +22,8 @@ ROWS_OF: dict[Kind, str] = {
     "answers": "answers",
     "pairs": "pairs",
     "texts": "texts",
+    "conversations": "conversations",
+    "documents": "documents",
 }
 """Kind of target that was found -> the name by which tasks say which rows they read (``ROWS``)."""
 OWN_MODELS = (
@@ -82,10 +85,14 @@ def with_task(
             was named, or it reads something else than the rows are.
     """
     found = "images" if columns.image else "numbers" if columns.numbers else ROWS_OF[columns.kind]
-    config = _recognised(config, given, found, say)
+    config = _with_own_defaults(_recognised(config, given, found, say), given, say)
     task = config.task.type
     for fact, rows, model, remedy in OWN_MODELS:
-        if registry.says("task", task, fact) and "model.source" not in given:
+        if (
+            registry.fact("task", task, "DEFAULT_MODEL") is None
+            and registry.says("task", task, fact)
+            and "model.source" not in given
+        ):
             raise ConfigError(
                 f"the rows are {rows}, and no model that {model} was named",
                 where="model.source",
@@ -99,6 +106,22 @@ def with_task(
     return config
 
 
+def _with_own_defaults(config: RunConfig, given: Collection[str], say: Callable[[str], None]) -> RunConfig:
+    """The configuration with the model and the settings of the loop that its task takes where none were given."""
+    task = config.task.type
+    model, asked = registry.fact("task", task, "DEFAULT_MODEL"), registry.fact("task", task, "TRAINING", {})
+    changes: dict[str, Any] = {}
+    if model is not None and "model.source" not in given:
+        say(f"model {model}: the starter of task {task} (another: --model NAME)")
+        changes["model"] = config.model.model_copy(update={"source": model})
+    settings = {name: value for name, value in asked.items() if f"training.{name}" not in given}
+    if settings:
+        said = ", ".join(f"{name} {value:g}" for name, value in settings.items())
+        say(f"defaults of task {task}: {said}")
+        changes["training"] = config.training.model_copy(update=settings)
+    return config.model_copy(update=changes)
+
+
 def _writes_texts(source: str) -> bool:
     folder = cached_folder(source)
     return folder is not None and is_encoder_decoder(folder)
@@ -109,7 +132,8 @@ def _recognised(config: RunConfig, given: Collection[str], rows: str, say: Calla
         return config
     for name in registry.names("task"):
         module = registry.load("task", name)
-        if registry.says("task", name, "BY_DEFAULT") and rows == module.ROWS:
+        reads = (module.ROWS, *registry.fact("task", name, "ALSO_READS", ()))
+        if registry.says("task", name, "BY_DEFAULT") and rows in reads:
             say(f"task {name}: what the rows are for (another: --task NAME)")
             found = config.model_copy(update={"task": module.CONFIG()})
             if faults := rules.check(found):

@@ -8,26 +8,31 @@ written atomically, so the next start of the same command does what is left.
 from __future__ import annotations
 
 import shutil
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import load_file
 
+from feinschliff import registry
 from feinschliff.config.load import write_resolved
 from feinschliff.config.run import RunConfig
 from feinschliff.data.examples import Splits
 from feinschliff.data.load import load_splits
 from feinschliff.engine import loop, preflight
 from feinschliff.engine.events import Announced, Event
+from feinschliff.engine.ranks import ALONE, Ranks
 from feinschliff.errors import Interrupted, RunDirectoryError
-from feinschliff.lifecycle import finish, held_out, interrupts
+from feinschliff.lifecycle import finish, held_out, interrupts, several
 from feinschliff.lifecycle.cards import write_training_card
 from feinschliff.lifecycle.diagnosis import diagnose
 from feinschliff.lifecycle.observing import Observer, tell
-from feinschliff.lifecycle.prepare import Prepared, count_parameters, deciding_metric, prepare
+from feinschliff.lifecycle.parameters import count_parameters
+from feinschliff.lifecycle.prepare import Prepared, deciding_metric, prepare
 from feinschliff.lifecycle.recipes import given_fields
 from feinschliff.lifecycle.recognise import with_rows, with_task
 from feinschliff.models.sources import ResolvedModel, resolve_model
@@ -35,6 +40,8 @@ from feinschliff.results.comparison import Origin
 from feinschliff.results.training import Forecast, TrainingResult
 from feinschliff.store import index
 from feinschliff.store.run_directory import RunDirectory, read_json, write_json
+
+FINISHED = "finished"
 
 
 @dataclass(slots=True)
@@ -50,6 +57,8 @@ class RunContext:
     export: bool = True
     start_over: bool = False
     """Discard the checkpoints of a run with other settings instead of refusing."""
+    ranks: Ranks = ALONE
+    """The processes that train together."""
     notes: list[str] = field(default_factory=list)
 
     def tell(self, event: Event) -> None:
@@ -71,19 +80,58 @@ def train(config: RunConfig, origins: list[Origin], *, observers: Sequence[Obser
         Interrupted: stopped; a checkpoint was written.
     """
     directory = RunDirectory(config.output_dir)
+    ranks = several.joined(config)
+    if not ranks.leads:
+        return _follow(config, origins, ranks)
     directory.create()
     with locked_for(directory, config), recorded(directory, "train"):
         claim(directory, config, origins)
-        context = RunContext(directory, observers)
+        context = RunContext(directory, observers, ranks=ranks)
         if directory.training.exists():
+            ranks.told(FINISHED)
             context.announce(f"{directory.path} is already finished; nothing was trained again")
             result = TrainingResult.model_validate(read_json(directory.training))
         else:
             config, splits, model = read_inputs(config, given_fields(origins), context)
+            ranks.told("read")
             result = run(config, splits, model, context)
             keep_resolved(directory, config, origins, result)
+            ranks.wait()
         index.finish_run(directory, "finished", {"metric": result.metric, "value": result.best_metric})
         return result
+
+
+def _follow(config: RunConfig, origins: list[Origin], ranks: Ranks) -> TrainingResult:
+    """What every process but the first does: the same steps on its share of the rows, writing nothing that stays."""
+    first = RunDirectory(config.output_dir)
+    if ranks.told("") != FINISHED:
+        with tempfile.TemporaryDirectory() as own:
+            context = RunContext(RunDirectory(own), save_state=False, ranks=ranks)
+            config, splits, model = read_inputs(config, given_fields(origins), context)
+            facts_file = first.checkpoints / "machine.json"
+            facts = read_json(facts_file) if facts_file.exists() else {}
+            torch.set_num_threads(config.training.num_threads or facts.get("num_threads") or torch.get_num_threads())
+            prepared = prepare(
+                config,
+                splits,
+                model,
+                Path(own),
+                precision=facts.get("precision"),
+                ranks=ranks,
+                announce=context.announce,
+            )
+            fit = _fit(prepared, context)
+            ranks.wait()
+            fit.checkpoints = first.checkpoints
+            loop.resume(fit)
+            fit.checkpoints = context.directory.checkpoints
+            ranks.wait()
+            with interrupts.flag() as fit.stop_requested:
+                for _ in loop.fit(fit):
+                    pass
+            prepared.close()
+            ranks.wait()
+    return TrainingResult.model_validate(read_json(first.training))
 
 
 def read_inputs(config: RunConfig, given: set[str], context: RunContext) -> tuple[RunConfig, Splits, ResolvedModel]:
@@ -207,6 +255,7 @@ def run(config: RunConfig, splits: Splits, model: ResolvedModel, context: RunCon
         model,
         directory.path,
         precision=facts.get("precision"),
+        ranks=context.ranks,
         announce=context.announce,
     )
     try:
@@ -215,8 +264,10 @@ def run(config: RunConfig, splits: Splits, model: ResolvedModel, context: RunCon
             _start_over_or_refuse(context)
         fit = _fit(prepared, context)
         resumed = loop.resume(fit) if context.save_state else None
+        context.ranks.wait()
         if resumed is None:
-            checked = preflight.check(prepared.learner, config.seed, prepared.task.expected_first_loss())
+            told = registry.fact("task", config.task.type, "EXPECTED_LOSS_OF", preflight.KNOWS_NOTHING)
+            checked = preflight.check(prepared.learner, config.seed, prepared.task.expected_first_loss(), told)
             seconds = checked.seconds_per_token * float(prepared.learner.table.lengths.sum()) * prepared.learner.passes
             facts = {
                 "precision": prepared.precision,
@@ -226,13 +277,14 @@ def run(config: RunConfig, splits: Splits, model: ResolvedModel, context: RunCon
                 "forecast_seconds": seconds * fit.total_steps / fit.steps_per_epoch,
             }
             context.announce(
-                f"preflight passed: first loss {checked.first_loss:.3f} (a head that knows nothing: "
+                f"preflight passed: first loss {checked.first_loss:.3f} ({told}: "
                 f"{checked.expected_loss:.3f}), largest batch {checked.largest_batch_tokens} tokens; "
                 f"forecast {facts['forecast_seconds']:.0f} s"
             )
             write_json(facts_file, facts)
         else:
             context.announce(f"resumed from step {resumed}")
+        context.ranks.wait()
         with interrupts.flag() as fit.stop_requested:
             for event in loop.fit(fit):
                 context.announce(event.message) if isinstance(event, Announced) else context.tell(event)

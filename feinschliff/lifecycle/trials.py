@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from feinschliff import registry
 from feinschliff.config.run import RunConfig
 from feinschliff.data.examples import Splits, target_of
 from feinschliff.errors import DivergedError
@@ -184,7 +185,7 @@ def _train_on_all(
     per_row = recipe.forwards_per_row * search.seconds_per_forward if seconds_per_row is None else seconds_per_row
     once = recipe.forwards_once * rows * search.seconds_per_forward
     affordable = math.floor(EPOCH_PARTS * (seconds - once) / (per_row * rows)) / EPOCH_PARTS
-    epochs = max(LEAST_TRAINING, min(recipe.epochs, affordable))
+    epochs = max(_least(search), min(recipe.epochs, affordable))
     if epochs < recipe.epochs and "training.epochs" not in search.given:
         search.context.announce(f"{epochs:g} epochs instead of {recipe.epochs:g}: what the budget allows")
     decision = Decision(recipe, epochs, trials)
@@ -196,7 +197,7 @@ def _train_on_all(
 def _trained(search: Search, decision: Decision, seconds: float) -> Choice:
     """Train as decided, or read the result where an earlier start already finished it."""
     directory = search.context.directory
-    often = max(1, math.ceil(FEWEST_EVALUATIONS / decision.epochs))
+    often = min(20, max(1, math.ceil(FEWEST_EVALUATIONS / decision.epochs)))
     patience = search.config.training.early_stopping_patience
     changes = {"evaluations_per_epoch": often, "early_stopping_patience": patience and patience * often}
     recipe = replace(decision.recipe, training={**decision.recipe.training, **changes})
@@ -204,9 +205,13 @@ def _trained(search: Search, decision: Decision, seconds: float) -> Choice:
     if directory.training.exists() and directory.model.exists():
         result = TrainingResult.model_validate(read_json(directory.training))
     else:
-        context = replace(search.context, max_seconds=max(seconds, 10.0), fewest_epochs=LEAST_TRAINING)
+        context = replace(search.context, max_seconds=max(seconds, 10.0), fewest_epochs=_least(search))
         result = run(config, search.splits, search.model, context)
     return Choice(recipe, config, result, decision.trials)
+
+
+def _least(search: Search) -> float:
+    return registry.number("task", search.config.task.type, "LEAST_EPOCHS", LEAST_TRAINING)
 
 
 def _decision_file(search: Search) -> Path:

@@ -25,7 +25,8 @@ from feinschliff.lifecycle.cards import versions, write_model_card
 from feinschliff.lifecycle.embedding import FrozenEncoder
 from feinschliff.lifecycle.observing import Observer, counted
 from feinschliff.lifecycle.prepare import context_of, deciding_metric
-from feinschliff.lifecycle.recipes import Recipe, candidates, given_fields, origins_of, usable
+from feinschliff.lifecycle.recipes import Recipe, candidates, for_language_models, given_fields, origins_of, usable
+from feinschliff.lifecycle.several import refuse_several
 from feinschliff.lifecycle.train import RunContext, claim, keep_resolved, locked_for, read_inputs, recorded
 from feinschliff.lifecycle.trials import Choice, Search, choose_and_train, forecast
 from feinschliff.models.sources import ResolvedModel
@@ -73,6 +74,7 @@ def tune(
         InputError: data, model, configuration or directory cannot be used.
         Interrupted: stopped; what is done is kept.
     """
+    refuse_several("tune")
     directory = RunDirectory(config.output_dir)
     directory.create()
     begin = time.perf_counter()
@@ -153,6 +155,8 @@ def _recipes(inputs: Inputs, frozen: FrozenEncoder, given: set[str]) -> list[Rec
     if few_rows.are_few(config, splits, given):
         return [few_rows.recipe()]
     factor = registry.number("task", config.task.type, "RATE_FACTOR", 1.0)
+    if registry.says("task", config.task.type, "CONTINUES_TEXTS"):
+        return usable(for_language_models(len(splits.train)), config, given)
     recipes = usable(candidates(frozen.num_layers, frozen.has_linear_layers, factor), config, given)
     if not splits.validation and len(recipes) > 1:
         raise ConfigError(
@@ -243,16 +247,27 @@ def _look_at_test(inputs: Inputs, rivals: Sequence[Rival]) -> Judged:
     asked, rows = inputs.config.evaluation, inputs.splits.test
     predictor = Predictor(inputs.context.directory.path)
     task, metric = predictor.task, predictor.facts.metric
-    scored = predictor.score(rows, counted(inputs.context.observers, "scoring", len(rows)))
+    written = asked.written_rows if predictor.writes else 0
+    scored = predictor.score(rows, counted(inputs.context.observers, "scoring", len(rows)), written)
     evaluation = task.judge(scored.answers, rows, metric, asked)
     evaluation = evaluation.model_copy(update={"notes": [f"test rows: {note}" for note in scored.notes]})
     for note in evaluation.notes:
         inputs.context.announce(note)
     answers = {rival.name: rival.answers(rows) for rival in rivals}
+    if written:
+        answers = {rival.name: rival.in_writing(answers[rival.name], rows, written) for rival in rivals}  # type: ignore[attr-defined]
     judged = {name: task.judge(theirs, rows, metric, asked) for name, theirs in answers.items()}
     strongest = max(judged, key=lambda name: goodness(metric, judged[name].metrics[metric].value))
+    evaluation = _beside(evaluation, judged[strongest])
     evidence = task.compare(metric, strongest, rows, scored.answers, answers[strongest], asked)
     return Judged(evaluation, judged, strongest, verdict(evidence))
+
+
+def _beside(ours: EvaluationResult, theirs: EvaluationResult) -> EvaluationResult:
+    """Our written answers with those of the baseline to the same rows."""
+    said = {(one.row.file, one.row.line): one.written for one in theirs.written}
+    written = [one.model_copy(update={"baseline": said.get((one.row.file, one.row.line))}) for one in ours.written]
+    return ours.model_copy(update={"written": written})
 
 
 def _details(

@@ -88,6 +88,8 @@ _LIMITS: Mapping[Kind, str] = {
     "pairs": "Vectors of other models cannot be compared with these; what is stored must be embedded anew.",
     "spans": "What looks like one of the labels above in other kinds of text may be missed, or made up.",
     "texts": "What is written reads well also where it is wrong: facts, names and numbers may be made up or left out.",
+    "conversations": "It answers with confidence also what it does not know: facts, names and numbers may be made up.",
+    "documents": "It continues any text, also with made-up facts, names and numbers.",
     "answers": "An answer is a piece of the text, right or wrong; what the text says is not checked.",
 }
 

@@ -18,6 +18,8 @@ _VERBS: Mapping[Kind, str] = {
     "answers": "answer",
     "pairs": "embed",
     "texts": "write",
+    "conversations": "chat",
+    "documents": "continue",
 }
 
 
@@ -63,6 +65,9 @@ def how_to_use(facts: CardFacts) -> str:
         return _answer_usage(facts)
     if facts.kind == "texts":
         return f"## Use\n\n```python\n{_writer(facts)}\n```\n\nOne text for each source."
+    if facts.kind in ("conversations", "documents"):
+        said = "The template in this folder is the one it was trained with."
+        return f"## Use\n\n```python\n{_chat_usage(facts)}\n```\n\n{said}"
     if facts.kind == "pairs":
         return f"## Use\n\n```python\n{_embedder(facts)}\n```\n\nVectors have length one: their product is the cosine."
     if facts.numbers:
@@ -80,6 +85,28 @@ def how_to_use(facts: CardFacts) -> str:
     return (
         f"## Use\n\n```python\n{_pipeline(facts)}\n"
         f"{_VERBS[facts.kind]}({', '.join([given, *arguments])})\n```\n\n{_answers(facts)}"
+    )
+
+
+def _chat_usage(facts: CardFacts) -> str:
+    task = facts.config.get("task", {})
+    needed = "# Needed: without what lies in folder/adapter the weights give other answers.\n"
+    loading = needed + "".join(f"{line}\n" for line in facts.loading) if facts.loading else ""
+    ids = (
+        'ids = tokenizer("the beginning of a text", return_tensors="pt")'
+        if facts.kind == "documents"
+        else 'messages = [{"role": "user", "content": "your question"}]\n'
+        'settings = {"add_generation_prompt": True, "return_tensors": "pt", "return_dict": True}\n'
+        "ids = tokenizer.apply_chat_template(messages, **settings)"
+    )
+    return (
+        "from transformers import AutoModelForCausalLM, AutoTokenizer\n\n"
+        'folder = "path/to/this/folder"\n'
+        "model = AutoModelForCausalLM.from_pretrained(folder).eval()\n"
+        f"{loading}tokenizer = AutoTokenizer.from_pretrained(folder)\n"
+        f"{ids}\n"
+        f"out = model.generate(**ids, max_new_tokens={int(task.get('max_new_tokens', 256))}, do_sample=False)\n"
+        'tokenizer.decode(out[0, ids["input_ids"].shape[1] :], skip_special_tokens=True)'
     )
 
 

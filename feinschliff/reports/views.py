@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -210,3 +211,28 @@ def _on_scale(measure: Measure, low: float, high: float) -> Measure | None:
     return Measure(
         value=_share(measure.value, low, high), low=_share(measure.low, low, high), high=_share(measure.high, low, high)
     )
+
+
+_PIPELINE = """from transformers import pipeline
+
+ask = pipeline("{tag}", model={model!r})
+print(ask("{text}"))"""
+_CHAT = """from transformers import pipeline
+
+ask = pipeline("text-generation", model={model!r})
+print(ask([{{"role": "user", "content": "a question"}}])[0]["generated_text"][-1]["content"])"""
+
+
+def usage(result: TuneResult) -> tuple[str, str]:
+    """A command that asks the model, and Python that does it without us; empty where the model card has to say it."""
+    columns, run = result.details.columns, shlex.quote(result.run)
+    if columns.kind == "conversations":
+        return f"feinschliff chat {run}", _CHAT.format(model=result.model)
+    alone = len(columns.text) == 1 and columns.image is None and not columns.numbers
+    if columns.kind in ("single_label", "multi_label") and alone:
+        code = _PIPELINE.format(tag="text-classification", model=result.model, text="a text to sort")
+        return f'feinschliff predict {run} "a text to sort"', code
+    if columns.kind == "spans":
+        code = _PIPELINE.format(tag="token-classification", model=result.model, text="a text to read")
+        return f'feinschliff predict {run} "a text to read"', code
+    return f"feinschliff predict {run} --file more_rows", ""

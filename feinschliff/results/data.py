@@ -53,7 +53,9 @@ class LengthSummary(Result):
     """Limit in tokens -> share of rows that it would cut."""
 
 
-Kind = Literal["single_label", "multi_label", "values", "spans", "answers", "pairs", "texts"]
+Kind = Literal[
+    "single_label", "multi_label", "values", "spans", "answers", "pairs", "texts", "conversations", "documents"
+]
 Scheme = Literal["IO", "IOB1", "IOB2", "BIOES", "BILOU", "BMES"]
 
 
@@ -75,7 +77,12 @@ class ColumnsFound(Result):
     label_separator: str | None = None
     kind: Kind = "single_label"
     """What a row's target is: one label, several, numbers, labelled spans of the text, or a question's answers; or
-    pairs: texts that belong together, with or without some that do not; or texts to be written from others."""
+    pairs: texts that belong together, with or without some that do not; or texts to be written from others; or
+    conversations, or documents whose every token is learned."""
+    conversations: str | None = None
+    """How conversations are written: the name of their format."""
+    parts: dict[str, str] = Field(default_factory=dict)
+    """Where else parts of conversations stand: system, input, history, tools ... -> the column."""
     values: list[str] = Field(default_factory=list)
     """The columns of the numbers to be predicted."""
     image: str | None = None
@@ -111,6 +118,12 @@ class CleanResult(Result):
     changed_labels: dict[str, str] = Field(default_factory=dict)
     """Label as it was written -> as it is written now."""
     num_changed_labels: int = 0
+    redacted: dict[str, int] | None = None
+    """Kind of personal data, as it stands in brackets in the file -> how often it was replaced; None: not asked for."""
+    redacted_rows: int = 0
+    """Rows in which something was replaced."""
+    redacted_beside: dict[str, dict[str, int]] = Field(default_factory=dict)
+    """Column that is not learned -> the same for it alone."""
     announcements: list[str] = Field(default_factory=list)
 
 
@@ -126,6 +139,27 @@ class SplitResult(Result):
     dropped: dict[str, int] = Field(default_factory=dict)
     """Reason -> rows."""
     seed: int = 0
+    announcements: list[str] = Field(default_factory=list)
+
+
+class ConvertResult(Result):
+    """The answer of `data convert`."""
+
+    output: str
+    """The file written."""
+    read_as: str
+    """The format that was read: openai, sharegpt, alpaca, prompt_completion."""
+    written_as: str
+    rows_read: int
+    rows_written: int
+    dropped: dict[str, int] = Field(default_factory=dict)
+    """Reason -> rows that are not in the file: unusable, or not to be said in its format."""
+    dropped_output: str
+    """csv with file, line, reason and text of every row that is not in the file."""
+    lost: dict[str, int] = Field(default_factory=dict)
+    """What the format cannot say -> rows that were written without it."""
+    lost_output: str | None = None
+    """csv with file, line, what was lost and text of each of these rows; None: nothing was lost."""
     announcements: list[str] = Field(default_factory=list)
 
 

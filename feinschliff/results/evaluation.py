@@ -52,6 +52,20 @@ class WrongRow(Result):
     """Numbers: the absolute error, in units of the target; of several targets, in standard deviations."""
 
 
+class WrittenRow(Result):
+    """What a language model answered, beside what it should have."""
+
+    row: RowRef
+    prompt: str
+    """Its end, where it is long."""
+    reference: str
+    written: str
+    baseline: str | None = None
+    """What the base model answered."""
+    checks: dict[str, float] = Field(default_factory=dict)
+    """What each check says of it, 0 to 1."""
+
+
 MAX_POINTS = 500
 """Rows of a target that a scatter plot shows."""
 
@@ -85,6 +99,8 @@ class EvaluationResult(Result):
     """Per target of a regression."""
     calibration: Calibration | None = None
     worst: list[WrongRow] = Field(default_factory=list)
+    written: list[WrittenRow] = Field(default_factory=list)
+    """Answers in the order of the rows, where texts are written."""
     rows_per_second: float | None = None
     notes: list[str] = Field(default_factory=list)
     """What was cut, left out or otherwise worth knowing."""

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 
-LESS_IS_BETTER = frozenset({"rmse", "mae", "hamming_loss", "loss"})
+LESS_IS_BETTER = frozenset({"rmse", "mae", "hamming_loss", "loss", "perplexity"})
 """Metrics of which less is better. Differences are turned round for them, so that positive always means better."""
 _METRIC_NAMES = {
+    "accuracy": "accuracy",
+    "exact_match": "exact match",
+    "token_accuracy": "token accuracy",
     "macro_f1": "macro F1",
     "micro_f1": "micro F1",
     "weighted_f1": "weighted F1",
@@ -30,13 +33,17 @@ _METRIC_NAMES = {
     "rouge_1": "ROUGE-1",
     "rouge_2": "ROUGE-2",
     "rouge_l": "ROUGE-L",
+    "strict_match": "exact match to the letter",
+    "extracted_match": "extracted answer right",
+    "judge_preference": "preferred by the judge",
+    "judge_score": "score of the judge",
 }
 _CUTOFF_NAMES = {"recall": "recall", "ndcg": "nDCG"}
 _PLAIN_NUMBERS = {"mcc", "loss", "pearson", "spearman", "r2", "mrr"}
 _SCORES_OF_100 = {"bleu", "chrf", "rouge_1", "rouge_2", "rouge_l"}
 """Kept as fractions like every metric, but written as their fields write them: BLEU 32.4."""
-_IN_UNITS = {"rmse", "mae"}
-"""In units of what is predicted, of any size."""
+_IN_UNITS = {"rmse", "mae", "perplexity"}
+"""In units of what is predicted, or else of any size: what matters is a share of it."""
 
 
 def format_metric_name(metric: str) -> str:
@@ -45,6 +52,12 @@ def format_metric_name(metric: str) -> str:
     if at and kind in _CUTOFF_NAMES and cutoff.isdecimal():
         return f"{_CUTOFF_NAMES[kind]}@{cutoff}"
     return _METRIC_NAMES.get(metric, metric.replace("_", " "))
+
+
+def is_known(metric: str) -> bool:
+    """Whether a metric's name says how it is written and which side of it is better; no one else may take the name."""
+    cutoff = metric.partition("_at_")[0] in _CUTOFF_NAMES
+    return cutoff or metric in LESS_IS_BETTER or metric in _METRIC_NAMES or not is_percentage(metric)
 
 
 def goodness(metric: str, value: float) -> float:
@@ -58,7 +71,7 @@ def format_candidate(name: str) -> str:
 
 
 def is_in_units(metric: str) -> bool:
-    """Whether a metric is in units of what is predicted, so that no size of it is large or small in itself."""
+    """Whether a metric is in units of what is predicted, or a perplexity: no size of it is large or small in itself."""
     return metric in _IN_UNITS
 
 

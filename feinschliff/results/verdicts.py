@@ -221,7 +221,8 @@ def _more_rows(evidence: Evidence) -> str:
     size = 10 ** max(0, len(str(evidence.rows_needed)) - 2)
     about = -(-evidence.rows_needed // size) * size
     small = abs(evidence.difference.value) < smallest_gain(evidence.metric, evidence.baseline_value)
-    gain = format_difference(evidence.metric, SMALLEST_GAIN).lstrip("+").replace("1.0 points", "one point")
+    gain = format_difference(evidence.metric, SMALLEST_GAIN).lstrip("+").removesuffix(" less")
+    gain = gain.replace("1.0 points", "one point")
     if is_in_units(evidence.metric):
         gain = "one percent"
     return (

@@ -18,6 +18,7 @@ from feinschliff.data.examples import Example
 from feinschliff.engine.batching import Batch, Ints, Targets, TokenTable, TokenTargets
 from feinschliff.engine.contracts import LossOutput, Table
 from feinschliff.engine.virtual_tokens import targets_behind, with_virtual_tokens
+from feinschliff.errors import Fault
 from feinschliff.models.plain import Complete
 from feinschliff.results.evaluation import EvaluationResult
 from feinschliff.results.prediction import PredictionResult
@@ -64,6 +65,10 @@ class EncodedSet:
     """The rows themselves, in order."""
     num_targets_cut: int = 0
     """Where targets are texts: those longer than their limit, whose end is not learned."""
+    notes: Sequence[str] = ()
+    """What was left out or made otherwise, in sentences."""
+    faults: Sequence[Fault] = ()
+    """Why nothing good can be learned from these rows; a run is refused with all of them."""
 
     def behind(self, count: int) -> Self:
         """The set with places for ``count`` virtual tokens in front of each row of tokens."""

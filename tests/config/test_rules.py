@@ -123,3 +123,18 @@ def test_adversarial_steps_want_a_task_that_reads_tokens_and_writes_none(task: s
     (fault,) = rules.check(RunConfig.model_validate(wanted))
     assert fault.where == "training.adversarial_epsilon"
     assert task in fault.what
+
+
+@pytest.mark.parametrize(
+    ("part", "field", "value"),
+    [
+        ("model", "dropout", 0.1),
+        ("model", "pooling", "mean"),
+        ("model", "head_init", "random"),
+        ("training", "head_learning_rate_multiplier", 5.0),
+    ],
+)
+def test_a_language_model_has_no_head_and_nothing_pooled(part: str, field: str, value: Any) -> None:
+    assert check(RunConfig.model_validate({"task": "sft"})) == []
+    (fault,) = check(RunConfig.model_validate({"task": "sft", part: {field: value}}))
+    assert fault.what == f"task sft does not offer {part}.{field}"

@@ -40,15 +40,19 @@ ROWS = {
     "image_classification": ("images",),
     "sequence_to_sequence": ("texts",),
     "tabular_classification": ("numbers",),
+    "sft": ("conversations", "documents"),
 }
 """Kinds of rows a task is tried with; a new task needs a line here."""
 MODELS = {
     "image_classification": "tiny_vit",
     "sequence_to_sequence": "tiny_bart",
     "tabular_classification": "tiny_keras",
+    "sft": "tiny_decoder",
 }
 SWITCHED_OFF = {"lora", "ia3", "bottleneck_adapter", "prefix_tuning", "prompt_tuning"}
 """Methods whose ``reference`` is the base model."""
+WRITING = ("sequence_to_sequence", "sft")
+"""Tasks of models with a decoder."""
 CASES = [(task, method, kind) for task, method in PAIRS for kind in ROWS[task]]
 
 
@@ -90,8 +94,7 @@ def test_pairs_that_make_no_sense_are_refused_with_a_reason() -> None:
     assert pairs == {
         *(("image_classification", name) for name in methods if _says(name, "NEEDS_TOKENS")),
         *(("tabular_classification", name) for name in methods if _says(name, "NEEDS_TOKENS", "NEEDS_LINEAR_LAYERS")),
-        ("sequence_to_sequence", "prefix_tuning"),
-        ("sequence_to_sequence", "prompt_tuning"),
+        *((task, method) for task in WRITING for method in ("prefix_tuning", "prompt_tuning")),
     }
     assert all(fault.why and fault.remedy for pair in pairs for fault in refused(*pair))
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from feinschliff.config.data import DataConfig
+from feinschliff.data.examples import Example
 from feinschliff.data.label_noise import suspected
 from feinschliff.data.label_quality import spellings
 from feinschliff.data.quality import ModelHooks, check
@@ -75,7 +77,7 @@ def test_errors_first_and_texts_shown(report: DataReport) -> None:
 
 def test_lengths_and_limit(tmp_path: Path) -> None:
     path = write(tmp_path / "rows.csv", [("word " * n, "ab"[n % 2]) for n in range(1, 101)])
-    hooks = ModelHooks(count_tokens=lambda rows: [len(text.split()) for (text,) in rows], limit_tokens=90)
+    hooks = ModelHooks(count_tokens=lambda rows: [len(row.texts[0].split()) for row in rows], limit_tokens=90)
     report = check(DataConfig(train=(path,)), hooks)
     assert report.lengths is not None
     assert (report.lengths.longest, report.lengths.median) == (100, 50.5)
@@ -126,8 +128,8 @@ def test_a_pair_whose_first_text_holds_a_line_break_is_handed_over_as_that_pair(
     measured: list[tuple[str, ...]] = []
     embedded: list[tuple[str, ...]] = []
 
-    def count_tokens(pairs: list[tuple[str, ...]]) -> list[int]:
-        measured.extend(pairs)
+    def count_tokens(pairs: Sequence[Example]) -> list[int]:
+        measured.extend(pair.texts for pair in pairs)
         return [1] * len(pairs)
 
     def embed(pairs: list[tuple[str, ...]]) -> np.ndarray:
@@ -174,3 +176,56 @@ def test_planted_label_noise_is_found() -> None:
 def test_spellings() -> None:
     counts = Counter({"Card lost": 5, "card lost": 2, "card  lost ": 1, "Other": 1, " alone": 2})
     assert spellings(counts) == {"card lost": "Card lost", "card  lost ": "Card lost", " alone": "alone"}
+
+
+def talks(*answers: str, first: int = 0) -> str:
+    lines = [{"prompt": f"what is number {n} of {n * 7}?", "completion": text} for n, text in enumerate(answers, first)]
+    return "".join(json.dumps(line) + "\n" for line in lines)
+
+
+def test_answers_of_training_rows_are_looked_at(tmp_path: Path) -> None:
+    usual = [f"It is the number {n}, which stands between two others." for n in range(30)]
+    (tmp_path / "train.jsonl").write_text(talks(*usual, "I'm sorry, but I can't help with that."))
+    (tmp_path / "test.jsonl").write_text(talks("I cannot help with that.", "As an AI, I don't know.", first=50))
+    train, test = str(tmp_path / "train.jsonl"), str(tmp_path / "test.jsonl")
+    for config in (DataConfig(train=(train,)), DataConfig(train=(train,), test=(test,))):
+        report = check(config)
+        refusal = by_kind(report)["refusal"]
+        assert (refusal.severity, refusal.count, places(refusal)) == ("warning", 1, [31])
+        assert refusal.examples[0].file == train
+        severities = [finding.severity for finding in report.findings]
+        assert severities == sorted(severities, key=["error", "warning", "info"].index)
+
+
+def test_labelled_texts_have_no_answers_to_look_at(tmp_path: Path) -> None:
+    data = [(f"I cannot help you with {text}", label) for text, label in rows()]
+    assert "refusal" not in by_kind(check(DataConfig(train=(write(tmp_path / "rows.csv", data),))))
+
+
+@pytest.mark.parametrize(("fate", "words"), [("", "would be dropped"), ("cut", "would be cut")])
+def test_lengths_of_conversations(tmp_path: Path, fate: str, words: str) -> None:
+    (tmp_path / "talks.jsonl").write_text(talks(*("word " * n for n in range(1, 21))))
+    seen: list[Example] = []
+
+    def count_tokens(examples: Sequence[Example]) -> list[int]:
+        seen.extend(examples)
+        return [0 if number == 0 else len(example.references[0].split()) for number, example in enumerate(examples)]
+
+    report = check(DataConfig(train=(str(tmp_path / "talks.jsonl"),)), ModelHooks(count_tokens, 15, long_rows=fate))
+    assert all(example.conversation is not None for example in seen)
+    assert report.lengths is not None
+    assert (report.lengths.mean, report.lengths.longest) == (11.0, 20)
+    finding = by_kind(report)["length"]
+    assert finding.count == 5
+    assert words in finding.message
+
+
+@pytest.mark.parametrize(("kind", "fate"), [("documents", ""), ("conversations", "read in windows")])
+def test_rows_that_are_read_in_windows_are_not_too_long(tmp_path: Path, kind: str, fate: str) -> None:
+    text = "".join(json.dumps({"text": f"{n} " * 200}) + "\n" for n in range(8))
+    (tmp_path / "rows.jsonl").write_text(text if kind == "documents" else talks(*(f"{n} " * 200 for n in range(8))))
+    hooks = ModelHooks(lambda rows: [200] * len(rows), 15, long_rows=fate)
+    report = check(DataConfig(train=(str(tmp_path / "rows.jsonl"),)), hooks)
+    assert report.columns.kind == kind
+    assert report.lengths is not None
+    assert "length" not in by_kind(report)

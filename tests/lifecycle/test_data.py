@@ -15,9 +15,13 @@ from transformers import AutoTokenizer
 
 from feinschliff.cli.main import main
 from feinschliff.config.data import DataConfig
+from feinschliff.config.run import RunConfig
 from feinschliff.data.sources import open_rows
-from feinschliff.errors import DataError
+from feinschliff.errors import DataError, ModelError
 from feinschliff.lifecycle.data import check, clean, model_hooks, split
+from feinschliff.lifecycle.embedding import FrozenEncoder
+from feinschliff.models.sources import resolve_model
+from feinschliff.tasks._task import TaskContext
 from tests.data.test_load import rows, write
 
 DIRTY = [*rows(20), ("", "a"), ("a text", "nan"), (rows()[3][0], "B "), ("a new one", "solo"), ("b\tnew", " A")]
@@ -218,3 +222,63 @@ def test_without_its_default_model_a_check_goes_on_and_says_so(
     assert "suspected label errors were left out: " in report["columns"]["announcements"][-1]
     assert main(["data", "check", source, "--model", "minilm-l6"]) == 2
     assert "offline" in capsys.readouterr().err
+
+
+TALKS = "".join(
+    json.dumps({"messages": [{"role": "user", "content": text}, {"role": "assistant", "content": text[::-1]}]}) + "\n"
+    for text, _ in rows(30)
+)
+
+
+def test_lengths_of_conversations_are_those_of_rows_as_they_are_learned(
+    tmp_path: Path, tiny_decoder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "talks.jsonl").write_text(TALKS)
+    source = str(tmp_path / "talks.jsonl")
+    assert main(["data", "check", source, "--model", str(tiny_decoder), "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert main(["data", "show", source, "--model", str(tiny_decoder), "-n", "30", "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    lengths = [row["num_tokens"] - 1 for row in shown["shown"]]
+    assert report["lengths"]["longest"] == max(lengths)
+    assert report["lengths"]["mean"] == pytest.approx(sum(lengths) / len(lengths))
+    assert report["lengths"]["limit"] == 256
+    assert "its template and all" in report["columns"]["announcements"][-1]
+
+
+def test_a_check_of_conversations_without_a_model(
+    tmp_path: Path, tiny_bert: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "talks.jsonl").write_text(TALKS)
+    monkeypatch.setenv("FEINSCHLIFF_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("FEINSCHLIFF_OFFLINE", "1")
+    config = DataConfig(train=(str(tmp_path / "talks.jsonl"),))
+    hooks = model_hooks(config)
+    assert hooks.count_tokens is None
+    assert "lengths in tokens were left out" in hooks.note
+    with pytest.raises(ModelError, match="no decoder"):
+        model_hooks(config, str(tiny_bert))
+
+
+def test_a_run_on_conversations_measures_them_likewise(tmp_path: Path, tiny_decoder: Path) -> None:
+    (tmp_path / "talks.jsonl").write_text(TALKS)
+    config = DataConfig(train=(str(tmp_path / "talks.jsonl"),))
+    run = RunConfig.model_validate({"model": {"source": str(tiny_decoder)}, "task": {"type": "sft"}, "data": config})
+    frozen = FrozenEncoder(run, resolve_model(str(tiny_decoder)), TaskContext((), multi_label=False, num_texts=1))
+    during, before = check(config, frozen.hooks()), check(config, model_hooks(config, str(tiny_decoder)))
+    assert during.lengths == before.lengths
+    assert during.lengths is not None
+
+
+def test_the_command_line_says_what_was_replaced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = [(f"{text} jane@firma.de", label, "bob@firma.de") for text, label in rows(20)]
+    source = write(tmp_path / "rows.csv", data, ("text", "label", "by"))
+    assert main(["data", "clean", source, "--redact"]) == 0
+    said = capsys.readouterr().out
+    assert "personal data replaced in 20 rows: 40 [EMAIL]" in said
+    assert "of these in column 'by', which is not learned: 20 [EMAIL]" in said
+    assert main(["data", "clean", source, "--overwrite"]) == 0
+    assert "personal data" not in capsys.readouterr().out
+    assert main(["data", "split", source, "--redact", "-o", str(tmp_path / "out")]) == 0
+    assert "personal data replaced in 20 rows: 20 e-mail addresses" in capsys.readouterr().out
+    assert "firma" not in "".join(path.read_text() for path in (tmp_path / "out").iterdir())

@@ -54,6 +54,20 @@ def test_what_is_not_here_is_not_fetched_to_verify(source: str) -> None:
         models.verify(source)
 
 
+def test_a_gguf_file_is_converted_before_it_is_shown(tmp_path: Path) -> None:
+    from tests.models import tiny_gguf
+
+    file = str(tiny_gguf.write(tmp_path / "tiny.gguf"))
+    for verb in (models.show, models.verify):
+        with pytest.raises(ResourceError, match=r"not converted into a model folder yet\n.*models pull"):
+            verb(file)
+    pulled = models.pull(file)
+    assert (pulled.name, pulled.origin, pulled.license) == ("tiny.gguf", "file", "Apache-2.0")
+    shown = models.show(file)
+    assert (shown.model_type, shown.max_length_tokens, shown.languages) == ("llama", 128, ["en"])
+    assert shown.weights_sha256 == models.verify(file).weights_sha256 == pulled.weights_sha256
+
+
 def test_unknown_model_is_no_traceback(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["models", "verify", "minilm-l66"]) == 2
     out, err = capsys.readouterr()

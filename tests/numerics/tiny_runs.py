@@ -14,6 +14,7 @@ import PIL.Image
 import torch
 
 from feinschliff.config.run import RunConfig
+from feinschliff.data.conversations import Conversation, Message, as_text
 from feinschliff.data.examples import Answer, Example, Place, Splits
 from feinschliff.data.images import looked_at
 from feinschliff.data.number_rows import of_numbers
@@ -44,7 +45,8 @@ METHODS: dict[str, dict[str, Any]] = {
 
 
 def examples(num_rows: int, seed: int, kind: str = "single", longest: int = 12) -> list[Example]:
-    """Rows of kind single, multi (of labels), pair, values, spans, answers, ranked, similar, texts, images, numbers.
+    """Rows of kind single, multi (of labels), pair, values, spans, answers, ranked, similar, texts, images, numbers,
+    conversations, documents.
 
     A label's word stands in each text. Values: the number of the label and a tenth of the words. Spans, answers: the
     label's word. Ranked, similar: with the words of the label, or of another.
@@ -120,7 +122,20 @@ def _with_references(example: Example) -> Example:
     return replace(example, labels=(), references=(" ".join([example.labels[0], *words[len(words) // 2 :]]),))
 
 
+def _as_conversation(example: Example) -> Example:
+    """What the text is about, asked once or twice; every fourth row begins with what the system says."""
+    (label,), line = example.labels, example.place.line
+    said = [("user", example.texts[0]), ("assistant", KINDS[label])]
+    said += [("user", "And in one word?"), ("assistant", label)] if line % 3 == 0 else []
+    said = [("system", "Be brief."), *said] if line % 4 == 0 else said
+    conversation = Conversation(tuple(Message(role, content) for role, content in said))
+    asked = (as_text(conversation.prompt),)
+    return replace(example, texts=asked, labels=(), references=(said[-1][1],), conversation=conversation)
+
+
 TARGETS = {
+    "conversations": _as_conversation,
+    "documents": lambda example: replace(example, labels=()),
     "texts": _with_references,
     "images": _with_image,
     "numbers": _with_numbers,
@@ -138,9 +153,13 @@ COLUMN_KINDS: dict[str, Kind] = {
     "ranked": "pairs",
     "similar": "values",
     "texts": "texts",
+    "conversations": "conversations",
+    "documents": "documents",
 }
 NAMED = ("values", "similar")
 """Kinds with a column of numbers."""
+UNNAMED = (*NAMED, "answers", "ranked", "texts", "conversations", "documents")
+"""Kinds without classes."""
 
 
 def made_splits(num_train: int = 48, num_validation: int = 24, kind: str = "single", longest: int = 12) -> Splits:
@@ -154,7 +173,7 @@ def made_splits(num_train: int = 48, num_validation: int = 24, kind: str = "sing
         values=["label"] if kind in NAMED else [],
     )
     sets = (examples(num_train, 1, kind, longest), examples(num_validation, 2, kind, longest))
-    return Splits(*sets, [], columns, [] if kind in (*NAMED, "answers", "ranked", "texts") else sorted(KINDS))
+    return Splits(*sets, [], columns, [] if kind in UNNAMED else sorted(KINDS))
 
 
 def made_config(folder: Path, output_dir: Path, **changes: Any) -> RunConfig:

@@ -1,0 +1,43 @@
+"""Options of how a language model chooses its words, shared by verbs that let it write. Knows no model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import typer
+from pydantic import ValidationError
+
+from feinschliff.config.generation import SamplingConfig
+from feinschliff.errors import ConfigError, Fault
+
+Temperature = Annotated[float | None, typer.Option(help="0: always the likeliest token (default); 1: as it is.")]
+TopP = Annotated[float | None, typer.Option(help="Choose among the likeliest tokens of this probability.")]
+TopK = Annotated[int | None, typer.Option(help="Choose among so many likeliest tokens.")]
+MaxNewTokens = Annotated[int | None, typer.Option(help="Longest answer, in tokens.")]
+Stop = Annotated[list[str] | None, typer.Option(help="End the answer before this text; may be given again.")]
+Seed = Annotated[int | None, typer.Option(help="The same seed gives the same answers.")]
+JsonSchema = Annotated[str | None, typer.Option(help="A file: only JSON that fits this schema is written.")]
+
+
+def sampling_of(given: Mapping[str, Any]) -> SamplingConfig:
+    """What was given, the rest as it is.
+
+    Raises:
+        ConfigError: values out of range, all of them.
+    """
+    values = {name: value for name, value in given.items() if value is not None}
+    try:
+        return SamplingConfig(**values)
+    except ValidationError as error:
+        raise ConfigError(
+            [
+                Fault(f"{fault['msg']}: {fault['input']!r}", "--" + "-".join(map(str, fault["loc"])).replace("_", "-"))
+                for fault in error.errors()
+            ]
+        ) from error
+
+
+def given_sampling(given: Mapping[str, Any]) -> SamplingConfig | None:
+    """The same; None where nothing was given."""
+    return sampling_of(given) if any(value is not None for value in given.values()) else None

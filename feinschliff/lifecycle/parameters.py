@@ -1,0 +1,24 @@
+"""How many parameters a network has and how many of them are trained. Knows no method."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from feinschliff.config.run import RunConfig
+from feinschliff.engine.precision import MasterWeights
+from feinschliff.models.live_embedding import LiveEmbedding
+
+
+def share(config: RunConfig, network: Any, masters: MasterWeights) -> str:
+    """What is trained, of how much, in words."""
+    trained, total = sum(master.numel() for master in masters.masters), count_parameters(network)
+    return f"method {config.method.type} trains {trained:,} of {total:,} parameters ({trained / total:.2%})"
+
+
+def count_parameters(network: Any) -> int:
+    """All parameters of a network; embedding rows that are trained stand in the whole table too and count once."""
+    total = sum(parameter.numel() for parameter in network.parameters())
+    for module in network.modules():
+        if isinstance(module, LiveEmbedding):
+            total -= module.weight.numel()
+    return int(total)

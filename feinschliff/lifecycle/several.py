@@ -1,0 +1,36 @@
+"""Whether this process trains alone or with others that torchrun started. Knows no loop."""
+
+from __future__ import annotations
+
+from feinschliff import registry, settings
+from feinschliff.config.run import RunConfig
+from feinschliff.engine.ranks import Ranks, join
+from feinschliff.errors import ConfigError
+
+
+def joined(config: RunConfig) -> Ranks:
+    """The processes that train together.
+
+    Raises:
+        ConfigError: several, and the task's loss compares the rows of a whole global batch.
+    """
+    here = settings.read()
+    if here.num_ranks > 1 and registry.says("task", config.task.type, "EMBEDS_TEXTS"):
+        raise ConfigError(
+            f"task {config.task.type} cannot be trained by {here.num_ranks} processes",
+            where="torchrun",
+            why="its loss compares all rows of a global batch, and they would be in different processes",
+            remedy="start it without torchrun: memory does not grow with the global batch",
+        )
+    return join(here.rank, here.num_ranks)
+
+
+def refuse_several(verb: str) -> None:
+    """Raises ConfigError where torchrun started several processes of a verb that works in one."""
+    here = settings.read()
+    if here.num_ranks > 1:
+        raise ConfigError(
+            f"{verb} works in one process, and torchrun started {here.num_ranks}",
+            where="torchrun",
+            remedy="train by several processes: torchrun --nproc-per-node 2 -m feinschliff train ...",
+        )

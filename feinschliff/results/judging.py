@@ -1,0 +1,263 @@
+"""A judge reads answers: which of two is better, or how good one is. Builds prompts, reads verdicts, adds them up.
+
+A judge is a function from texts to texts. Knows no endpoint, no model and no file.
+
+Judges prefer places (Zheng et al. 2023; Wang et al. 2023), so every pair is asked twice, the answers exchanged; a row
+counts only where both verdicts can be read.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from feinschliff.errors import InputError
+from feinschliff.results import judge_prompts
+from feinschliff.results.check_files import Written
+from feinschliff.results.intervals import paired_difference_of_proportions
+from feinschliff.results.judge_prompts import NO_REFERENCE, filled
+from feinschliff.results.measures import Difference, Measure, Result
+from feinschliff.results.resampling import FloatArray, MeanOfUnits, measure_figures
+from feinschliff.results.verdicts import Evidence, compare
+
+Judge = Callable[[Sequence[str]], Sequence[str]]
+"""Prompts to replies, in their order; whoever makes it asks for little randomness (temperature 0)."""
+
+PREFERENCE, SCORE = "judge_preference", "judge_score"
+LOWEST, HIGHEST = 1, 10
+SLICE_PROMPTS = 64
+"""Asked at once: a judge that does not keep to the form is given up before all is paid for."""
+_REASONING = re.compile(r"<think(?:ing)?>.*?</think(?:ing)?>", re.DOTALL)
+_VERDICT = re.compile(r"\W*verdict\s*:\W*(a|b|tie)\W*", re.IGNORECASE)
+_SCORE = re.compile(r"\W*score\s*:\W*(\d{1,2})(?:\s*/\s*10)?\W*", re.IGNORECASE)
+_FIRST = {"a": 1.0, "b": 0.0, "tie": 0.5}
+
+
+class Usage(Result):
+    """What judging took."""
+
+    prompts: int = 0
+    prompt_tokens: int = 0
+    """As the endpoint counted them; 0 where it did not say."""
+    completion_tokens: int = 0
+    cost: float | None = None
+    """In the currency of the prices given; None: no prices are known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prices:
+    """Of a million tokens, in any currency."""
+
+    prompt: float
+    completion: float
+
+
+class JudgedPairs(Result):
+    """Two candidates, row by row."""
+
+    rows: int
+    """Rows that were judged: of which both verdicts could be read."""
+    wins: int
+    ties: int
+    """Also rows whose two verdicts contradict each other."""
+    losses: int
+    unparsable_rows: int
+    unparsable_replies: int
+    preference: Measure
+    """Wins and half of the ties, as a share of the rows."""
+    difference: Difference
+    """Share of wins minus share of losses, McNemar's mid-p (a sign test without the ties) and Newcombe's interval."""
+    confidence: float
+    changed_with_order: int
+    """Rows on which the judge said something else after the answers had changed places."""
+    first_place_preferred: float
+    """Share of all verdicts, a tie counting half, for the answer that stood first; 0.5: no bias."""
+    usage: Usage
+
+
+class JudgedScores(Result):
+    """One candidate, row by row."""
+
+    rows: int
+    unparsable_replies: int
+    score: Measure
+    """Mean over rows; 1 to 10 points as 0 to 1."""
+    confidence: float
+    usage: Usage
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PairVerdicts:
+    """Of each row, 1 where ours is better, 0 where theirs is, between where it is a tie; nan where it is not known."""
+
+    outcome: FloatArray
+    """[N]: the mean of both orders."""
+    found: JudgedPairs
+
+    def evidence(self, baseline: str) -> Evidence:
+        """For a verdict: how many rows ours wins against how many it loses."""
+        known = self.outcome[~np.isnan(self.outcome)]
+        won, lost = (MeanOfUnits(side.astype(np.float64)) for side in (known > 0.5, known < 0.5))
+        return compare(PREFERENCE, baseline, won, lost, self.found.confidence)
+
+
+@dataclass(frozen=True, slots=True)
+class Judging:
+    """How is judged."""
+
+    judge: Judge
+    template: str | None = None
+    """See :mod:`judge_prompts`; None: the one that stands there."""
+    max_unparsable_fraction: float = 0.1
+    """More replies without a verdict than this, and there is no result."""
+    tokens_used: Callable[[], tuple[int, int]] | None = None
+    """Prompt and completion tokens that the judge has used so far, as it counts them."""
+    prices: Prices | None = None
+    samples: int = 2000
+    confidence: float = 0.95
+    seed: int = 0
+
+
+def judge_pairs(judging: Judging, ours: Sequence[Written], theirs: Sequence[str]) -> PairVerdicts:
+    """Which answers are better; each pair is asked in both orders.
+
+    Args:
+        ours: rows with our answers.
+        theirs: the other candidate's answers to the same rows.
+
+    Raises:
+        InputError: too many replies hold no verdict, or the judge gives another number of replies than of prompts.
+        ValueError: no rows, or different numbers of them.
+    """
+    if len(ours) != len(theirs) or not ours:
+        raise ValueError(f"{len(ours)} and {len(theirs)} answers must match, not empty")
+    template = judging.template or judge_prompts.PAIRS
+    prompts = []
+    for row, other in zip(ours, theirs, strict=True):
+        for first, second in ((row.answer, other), (other, row.answer)):
+            prompts.append(filled(template, {**_asked(row), "answer_a": first, "answer_b": second}))
+    first_better, usage = _replies(judging, prompts, read_verdict)
+    first_better_N2 = first_better.reshape(-1, 2)
+    if np.isnan(first_better_N2).any(axis=1).all():
+        raise _refused(judging, int(np.isnan(first_better).sum()), len(prompts), "")
+    ours_better_N2 = np.stack([first_better_N2[:, 0], 1.0 - first_better_N2[:, 1]], axis=1)
+    return PairVerdicts(ours_better_N2.mean(axis=1), _pairs(judging, first_better, ours_better_N2, usage))
+
+
+def judge_scores(judging: Judging, rows: Sequence[Written]) -> tuple[FloatArray, JudgedScores]:
+    """How good answers are: [N] points from 0 to 1 (nan where the reply holds none), and their mean.
+
+    Raises:
+        InputError: too many replies hold no score, or the judge gives another number of replies than of prompts.
+        ValueError: no rows.
+    """
+    if not rows:
+        raise ValueError("no answers to judge")
+    template = judging.template or judge_prompts.SINGLE
+    prompts = [filled(template, {**_asked(row), "answer": row.answer}) for row in rows]
+    points, usage = _replies(judging, prompts, read_score)
+    known = points[~np.isnan(points)]
+    if not len(known):
+        raise _refused(judging, len(points), len(prompts), "")
+    return points, JudgedScores(
+        rows=len(known),
+        unparsable_replies=len(points) - len(known),
+        score=_measure(SCORE, known, judging),
+        confidence=judging.confidence,
+        usage=usage,
+    )
+
+
+def read_verdict(reply: str) -> float | None:
+    """1 for the first answer, 0 for the second, 0.5 for a tie; None where the last line is no verdict, or is one of
+    several that contradict each other."""
+    lines = _lines(reply)
+    said = [match[1].lower() for line in lines if (match := _VERDICT.fullmatch(line))]
+    if not said or len(set(said)) > 1 or not _VERDICT.fullmatch(lines[-1]):
+        return None
+    return _FIRST[said[0]]
+
+
+def read_score(reply: str) -> float | None:
+    """0 for 1 point to 1 for 10; None where the last line is no score from 1 to 10, or scores contradict each other."""
+    lines = _lines(reply)
+    said = {int(match[1]) for line in lines if (match := _SCORE.fullmatch(line))}
+    if len(said) != 1 or not _SCORE.fullmatch(lines[-1]):
+        return None
+    points = said.pop()
+    return (points - LOWEST) / (HIGHEST - LOWEST) if LOWEST <= points <= HIGHEST else None
+
+
+def _lines(reply: str) -> list[str]:
+    """Lines with something in them, without what a reasoning model thought aloud."""
+    return [line.strip() for line in _REASONING.sub("", reply).splitlines() if line.strip()]
+
+
+def _asked(row: Written) -> dict[str, str]:
+    return {"prompt": row.prompt, "reference": row.references[0] if row.references else NO_REFERENCE}
+
+
+def _replies(judging: Judging, prompts: Sequence[str], read: Callable[[str], float | None]) -> tuple[FloatArray, Usage]:
+    """What was read of each reply, nan where nothing could be."""
+    allowed = judging.max_unparsable_fraction * len(prompts)
+    before = judging.tokens_used() if judging.tokens_used else (0, 0)
+    found: list[float] = []
+    for start in range(0, len(prompts), SLICE_PROMPTS):
+        asked = prompts[start : start + SLICE_PROMPTS]
+        replies = judging.judge(asked)
+        if len(replies) != len(asked):
+            raise InputError(f"the judge gave {len(replies)} replies to {len(asked)} prompts")
+        values = [read(reply) for reply in replies]
+        found += [np.nan if value is None else value for value in values]
+        missing = int(np.isnan(found).sum())
+        if missing > allowed:
+            raise _refused(judging, missing, len(found), replies[values.index(None)] if None in values else "")
+    after = judging.tokens_used() if judging.tokens_used else before
+    return np.array(found), _usage(judging, len(prompts), (after[0] - before[0], after[1] - before[1]))
+
+
+def _refused(judging: Judging, missing: int, asked: int, example: str) -> InputError:
+    shown = f". One of them ends: {example.strip()[-200:]!r}" if example.strip() else ""
+    return InputError(
+        f"{missing:,} of {asked:,} replies of the judge hold no verdict that can be read",
+        why=f"{judging.max_unparsable_fraction:.0%} of all are let pass, more would leave no fair sample{shown}",
+        remedy="take a judge that keeps to the form, allow it longer replies, or change the template",
+    )
+
+
+def _usage(judging: Judging, prompts: int, tokens: tuple[int, int]) -> Usage:
+    prices = judging.prices
+    cost = (tokens[0] * prices.prompt + tokens[1] * prices.completion) / 1e6 if prices and any(tokens) else None
+    return Usage(prompts=prompts, prompt_tokens=tokens[0], completion_tokens=tokens[1], cost=cost)
+
+
+def _pairs(judging: Judging, first_better: FloatArray, ours_better_N2: FloatArray, usage: Usage) -> JudgedPairs:
+    readable = ~np.isnan(ours_better_N2).any(axis=1)
+    known = ours_better_N2[readable]
+    outcome = known.mean(axis=1)
+    won: NDArray[np.bool_] = outcome > 0.5
+    lost: NDArray[np.bool_] = outcome < 0.5
+    points = np.where(won, 1.0, np.where(lost, 0.0, 0.5))
+    return JudgedPairs(
+        rows=len(known),
+        wins=int(won.sum()),
+        ties=len(known) - int(won.sum()) - int(lost.sum()),
+        losses=int(lost.sum()),
+        unparsable_rows=int((~readable).sum()),
+        unparsable_replies=int(np.isnan(first_better).sum()),
+        preference=_measure(PREFERENCE, points, judging),
+        difference=paired_difference_of_proportions(won, lost, judging.confidence),
+        confidence=judging.confidence,
+        changed_with_order=int((known[:, 0] != known[:, 1]).sum()),
+        first_place_preferred=float(np.nanmean(first_better)),
+        usage=usage,
+    )
+
+
+def _measure(name: str, units: FloatArray, judging: Judging) -> Measure:
+    figures = {name: MeanOfUnits(units)}
+    return measure_figures(figures, judging.samples, judging.confidence, judging.seed, len(units))[name]

@@ -1,0 +1,344 @@
+"""Supervised fine-tuning of a decoder language model. Knows no method, no file format and no loop.
+
+The loss is the cross-entropy of each token that is to be learned after all before it in its row (Ouyang et al. 2022),
+summed over tokens with their weights. Rows are what inference sees: ``models.chat_rows`` makes both from one template.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from feinschliff.config.evaluation import EvaluationConfig
+from feinschliff.config.generation import SamplingConfig
+from feinschliff.config.model import ModelConfig
+from feinschliff.data.examples import Example
+from feinschliff.engine import causal_attention
+from feinschliff.engine.batching import FORWARD_TOKENS, NO_TARGET, Batch, Ints, TokenTargets, group_by_length
+from feinschliff.engine.contracts import LossOutput
+from feinschliff.engine.token_loss import token_loss, token_scores
+from feinschliff.errors import Fault, ModelError
+from feinschliff.models.chat_rows import ChatRenderer
+from feinschliff.models.decoder import (
+    LoadedDecoder,
+    end_ids,
+    load_decoder,
+    plain_token_losses,
+    plain_token_probabilities,
+    save_decoder,
+)
+from feinschliff.models.plain import Complete
+from feinschliff.results.evaluation import EvaluationResult
+from feinschliff.results.prediction import PredictionResult
+from feinschliff.results.resampling import value_of
+from feinschliff.results.verdicts import Evidence, compare
+from feinschliff.results.written import LIKELIHOOD_METRICS
+from feinschliff.tasks import _chat_answers, _chat_encoding, _chat_rules
+from feinschliff.tasks._chat_answers import WRITTEN_METRICS, ChatAnswers, checks_of, figures
+from feinschliff.tasks._chat_encoding import ChatSet
+from feinschliff.tasks._chat_writing import ChatWriter
+from feinschliff.tasks._decoder_network import DecoderNetwork
+from feinschliff.tasks._shown import joined
+from feinschliff.tasks._task import EncodedSet, Floats, Frozen, Rival, TaskContext
+
+if TYPE_CHECKING:
+    from feinschliff.tasks.sft import SftConfig
+
+PACKING_TOLERANCE = 1e-2
+"""Of states that come out of a norm, some of them in the tens."""
+PROBED_LENGTHS = (3, 5, 9, 70)
+BASE_ROWS, BASE_TOKENS = 4, 512
+"""On so many rows, up to so many tokens of each, the base model's loss is taken by transformers' own forward pass."""
+TIMED_ROWS = 16
+
+
+class Sft:
+    """Keeps :class:`feinschliff.tasks._task.Task`. Answers are :class:`ChatAnswers`."""
+
+    per_token = False
+    partial_targets = False
+    long_rows = "rows may have"
+
+    def __init__(self, config: SftConfig, context: TaskContext) -> None:
+        self.config = config
+        self.context = context
+        self.loaded: LoadedDecoder | None = None
+        self._renderer: ChatRenderer | None = None
+        self._disagreements: list[Fault] = []
+        self._base_rows: list[tuple[Ints, Ints]] = []
+        """Some rows of the first set that was encoded: ids and targets."""
+        self._ends: set[int] = set()
+
+    def load_model(self, model: ModelConfig, folder: Path) -> DecoderNetwork:
+        """The decoder in fp32, its tokenizer with the template that is used.
+
+        Raises:
+            ModelError: it is none, or gives other numbers packed than row by row.
+            ConfigError: there is no such template.
+        """
+        loaded = load_decoder(folder, causal_attention.NAME, model.new_tokens)
+        lengths = list(PROBED_LENGTHS)
+        difference = loaded.body.check_packing(group_by_length(lengths), lengths)
+        if not difference < PACKING_TOLERANCE:
+            raise ModelError(
+                f"{folder} gives other outputs for packed rows than for single rows",
+                where="model.source",
+                why=f"largest difference {difference:.2g} on a made-up batch: it computes in a way not known here",
+                remedy="choose another model",
+            )
+        self._use(loaded)
+        read = _chat_rules.reading(loaded.tokenizer, self.config, self._ends)
+        loaded.announcements += read.announcements
+        self._renderer, self._disagreements = read.renderer, read.disagreements
+        if self.context.label_smoothing:
+            loaded.announcements.append("label smoothing has no effect on language models")
+        return DecoderNetwork(loaded.body)
+
+    def load_finished(self, folder: Path, pooling: str | None) -> DecoderNetwork:
+        """The network of a folder that :meth:`save_native` wrote."""
+        self._use(load_decoder(folder, causal_attention.NAME))
+        return DecoderNetwork(self._ready.body)
+
+    def _use(self, loaded: LoadedDecoder) -> None:
+        self.loaded = loaded
+        self._ends = set(end_ids(loaded))
+        if loaded.tokenizer.chat_template is not None:
+            self._renderer = ChatRenderer(loaded.tokenizer, self._ends, _chat_rules.arguments_of(self.config))
+
+    @property
+    def renderer(self) -> ChatRenderer:
+        """The template at work."""
+        if self._renderer is None:
+            raise RuntimeError("load_model comes before encode")
+        return self._renderer
+
+    @property
+    def _ready(self) -> LoadedDecoder:
+        if self.loaded is None:
+            raise RuntimeError("load_model comes before encode")
+        return self.loaded
+
+    def encode(self, examples: Sequence[Example], max_length_tokens: int) -> ChatSet:
+        """Rows of tokens with the targets that carry loss; an example may have several rows, or none."""
+        documents = bool(examples) and examples[0].conversation is None
+        rules = _chat_rules.rules_of(self.config, max_length_tokens, documents=documents)
+        found, rendered = _chat_encoding.encode(self.renderer, examples, rules)
+        self._ends |= set(rendered.end_token_ids)
+        if not documents:
+            found.faults = [*self._disagreements, *found.faults]
+        if not self._base_rows:
+            self._base_rows = _first_rows(found)
+        return found
+
+    def head_rows(self, encoded: EncodedSet, seed: int) -> Ints:
+        """None: the head is the model's own."""
+        return np.empty(0, dtype=np.int64)
+
+    def start_head(self, network: Any, features: Tensor, targets: Tensor) -> None:
+        """It is trained already."""
+
+    def loss(self, network: Any, batch: Batch) -> LossOutput:
+        """Summed over the tokens that carry loss, each by its weight."""
+        if batch.targets is None:
+            raise RuntimeError("a batch without targets has no loss")
+        at = (batch.targets != NO_TARGET).nonzero().squeeze(1)
+        weights = None if batch.weights_T is None else batch.weights_T[at]
+        body = network.body
+        loss = token_loss(network(batch)[at], body.projection.weight, batch.targets[at], weights, body.softcap)
+        return LossOutput(loss, float(len(at) if weights is None else weights.sum()))
+
+    def expected_first_loss(self) -> float:
+        """What the base model gives some of the rows by transformers' own forward pass, row by row; at most ln(V)."""
+        worst = math.log(self._ready.body.vocabulary_size)
+        if not self._base_rows:
+            return worst
+        losses = [plain_token_losses(self._ready.body.model, *row) for row in self._base_rows]
+        return min(worst, float(np.concatenate(losses).mean()))
+
+    def predict(self, network: Any, batch: Batch) -> Tensor:
+        """[B, 3]: summed loss, its weight, and the weight of tokens that were the likeliest."""
+        found = torch.zeros(len(batch.rows), 3)
+        if batch.targets is None:
+            return found
+        at = (batch.targets != NO_TARGET).nonzero().squeeze(1)
+        body = network.body
+        scores = token_scores(network(batch)[at], body.projection.weight, batch.targets[at], body.softcap)
+        weights = torch.ones(len(at)) if batch.weights_T is None else batch.weights_T[at]
+        columns = torch.stack([scores.losses_n * weights, weights, scores.correct_n * weights], 1)
+        row_T = torch.repeat_interleave(torch.arange(len(batch.rows)), batch.lengths_B)
+        return found.index_add_(0, row_T[at], columns)
+
+    def answers(self, outputs: Floats, encoded: EncodedSet) -> ChatAnswers:
+        """Sums an example over its rows."""
+        sums = np.zeros((len(encoded.examples), 3), dtype=np.float32)
+        if isinstance(encoded, ChatSet) and len(encoded.owner):
+            np.add.at(sums, encoded.owner, outputs)
+        return ChatAnswers(sums)
+
+    def writer(self) -> ChatWriter:
+        """The model as it is now, writing."""
+        return ChatWriter(self._ready, self.renderer, sorted(self._ends))
+
+    def written(
+        self,
+        examples: Sequence[Example],
+        sampling: SamplingConfig | None = None,
+        on_rows: Callable[[int], None] = lambda _: None,
+    ) -> ChatAnswers:
+        """Answers in writing alone; None: always the likeliest word, as long as the task allows."""
+        asked = sampling or SamplingConfig(max_new_tokens=self.config.max_new_tokens)
+        texts = self.writer().write(examples, asked, on_rows)
+        return ChatAnswers(np.zeros((len(examples), 3), dtype=np.float32), dict(enumerate(texts)))
+
+    def in_writing(
+        self,
+        answers: ChatAnswers,
+        examples: Sequence[Example],
+        most: int,
+        on_rows: Callable[[int], None] = lambda _: None,
+    ) -> ChatAnswers:
+        """The same answers with what the model writes for the first ``most`` examples that can be asked."""
+        rows = [row for row, example in enumerate(examples) if example.conversation is not None][:most]
+        if not rows:
+            return answers
+        found = self.written([examples[row] for row in rows], None, on_rows)
+        return replace(answers, texts={row: found.texts[number] for number, row in enumerate(rows)})
+
+    @torch.inference_mode()
+    def time(self, network: Any, batch: Batch) -> None:
+        """One forward pass, for measuring."""
+        self.predict(network, batch)
+
+    def validation_loss(self, outputs: Floats, encoded: EncodedSet) -> float:
+        """Mean over the tokens that carry loss."""
+        sums = outputs[:, :2].astype(np.float64).sum(0)
+        return float(sums[0] / max(1.0, sums[1]))
+
+    def temperature(self, outputs: Floats, encoded: EncodedSet) -> float | None:
+        """No probability is shown."""
+        return None
+
+    def deciding_metric(self, examples: Sequence[Example]) -> tuple[str, str]:
+        """The loss on held-out rows."""
+        return "loss", "how likely the right answers are to the model, a token; every row counts, nothing is written"
+
+    def deciding_metrics(self) -> tuple[str, ...]:
+        """Likelihoods, and what compares written answers with the right ones."""
+        return (*LIKELIHOOD_METRICS, *WRITTEN_METRICS)
+
+    def score(self, answers: ChatAnswers, examples: Sequence[Example], metric: str) -> float:
+        """One metric by name."""
+        return value_of(figures(answers, examples, (), metric)[metric])
+
+    def judge(
+        self, answers: ChatAnswers, examples: Sequence[Example], metric: str, config: EvaluationConfig
+    ) -> EvaluationResult:
+        """All metrics with intervals over rows, and answers side by side with what they should be."""
+        checks, said = checks_of(config, examples)
+        found = _chat_answers.judge(answers, examples, checks, metric, config)
+        return found.model_copy(update={"notes": [*found.notes, *(said if answers.texts else [])]})
+
+    def compare(
+        self,
+        metric: str,
+        baseline: str,
+        examples: Sequence[Example],
+        ours: ChatAnswers,
+        theirs: ChatAnswers,
+        config: EvaluationConfig,
+    ) -> Evidence:
+        """Paired bootstrap over rows."""
+        first, second = (figures(answers, examples, (), metric)[metric] for answers in (ours, theirs))
+        return compare(metric, baseline, first, second, config.confidence, config.bootstrap_samples)
+
+    def rivals(self, frozen: Frozen, examples: Sequence[Example], seed: int, say: Callable[[str], None]) -> list[Rival]:
+        """The base model as it is."""
+        return [UntunedDecoder(frozen, examples)]
+
+    def results(self, answers: ChatAnswers, examples: Sequence[Example]) -> list[PredictionResult]:
+        """What was written."""
+        return [
+            PredictionResult(text=joined(row), written=answers.texts[number], file=row.place.file, line=row.place.line)
+            for number, row in enumerate(examples)
+        ]
+
+    def exported(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """As they are."""
+        return dict(weights)
+
+    def save_native(self, network: nn.Module, weights: Mapping[str, Tensor], folder: Path) -> None:
+        """Write config, weights, tokenizer with its template, and where answers end."""
+        save_decoder(self._ready, weights, sorted(self._ends), folder)
+
+    def plain_outputs(
+        self, folder: Path, examples: Sequence[Example], complete: Complete = lambda model: model
+    ) -> Floats:
+        """Probabilities that plain transformers gives the tokens to be learned."""
+        rows = _rows(self.encode(examples, self._ready.max_length_tokens))
+        found: Floats = plain_token_probabilities(folder, rows, complete).numpy()
+        return found
+
+    @torch.inference_mode()
+    def own_outputs(
+        self, network: Any, examples: Sequence[Example], max_length_tokens: int, num_virtual_tokens: int = 0
+    ) -> Floats:
+        """The same from our own network."""
+        encoded = self.encode(examples, max_length_tokens)
+        parts = []
+        for row in range(len(encoded.table)):
+            batch = encoded.table.collate(np.array([row]), encoded.targets)
+            assert batch.targets is not None
+            at = (batch.targets != NO_TARGET).nonzero().squeeze(1)
+            body = network.body
+            scores = token_scores(network(batch)[at], body.projection.weight, batch.targets[at], body.softcap)
+            parts.append(torch.exp(-scores.losses_n))
+        return torch.cat(parts).numpy() if parts else np.empty(0, np.float32)
+
+
+class UntunedDecoder:
+    """What is to be beaten: the base model with the same template, untuned."""
+
+    name, note = "base model", "the base model as it is, with the same chat template"
+
+    def __init__(self, frozen: Frozen, examples: Sequence[Example]) -> None:
+        self._frozen = frozen
+        rows = list(examples[:TIMED_ROWS])
+        with frozen.timed(len(rows)):
+            self.answers(rows)
+
+    def answers(self, examples: Sequence[Example]) -> ChatAnswers:
+        """Likelihoods of the right answers."""
+        from feinschliff.engine.scoring import outputs
+
+        frozen = self._frozen
+        rows = frozen.task.encode(examples, frozen.max_length_tokens)
+        found = outputs(frozen.task, frozen.network, rows.table, max_tokens=FORWARD_TOKENS, targets=rows.targets)
+        answers: ChatAnswers = frozen.task.answers(found, rows)
+        return answers
+
+    def in_writing(self, answers: ChatAnswers, examples: Sequence[Example], most: int) -> ChatAnswers:
+        """The same with what the base model writes for the first ``most`` examples."""
+        found: ChatAnswers = self._frozen.task.in_writing(answers, examples, most)
+        return found
+
+
+def _rows(encoded: ChatSet) -> list[tuple[Ints, Ints]]:
+    """Ids and targets of each row, both [T]."""
+    table, targets = encoded.table, encoded.targets
+    if not isinstance(targets, TokenTargets):
+        raise TypeError("targets are one a token")
+    cuts = table.offsets[1:-1]  # type: ignore[attr-defined]
+    ids = np.split(table.ids.astype(np.int64), cuts)  # type: ignore[attr-defined]
+    return list(zip(ids, np.split(targets.values, cuts), strict=True)) if len(table) else []
+
+
+def _first_rows(encoded: ChatSet) -> list[tuple[Ints, Ints]]:
+    rows = ((ids[:BASE_TOKENS], targets[:BASE_TOKENS]) for ids, targets in _rows(encoded)[: 4 * BASE_ROWS])
+    return [row for row in rows if (row[1] != NO_TARGET).any()][:BASE_ROWS]
