@@ -1,13 +1,16 @@
 """Runs that are killed with SIGKILL and started again end with the bits of the run that was left alone.
 
-    python benchmarks/kills.py [--num-kills 20] [--model FOLDER] [--method full] [--rows 600] [--seed 0] [--json]
+    python benchmarks/kills.py [--num-kills 20] [--model NAME] [--method full] [--rows 600] [--seed 0] [--json]
+    python benchmarks/kills.py --task sft --processes 2 [--kills-per-run 4]
 
 Each trial starts `feinschliff train` as a process, kills it (at a random moment, while a checkpoint is being written,
 or while the model is), starts the same command until it is finished, and compares hashes: of the best weights, of the
-exported model file and of the curve. Without --model a tiny random BERT is made. Exit code 1 if any hash differs.
+exported model file and of the curve. Without --model a tiny random BERT is made, or for --task sft a tiny random Llama
+of two layers. Exit code 1 if any hash differs. With --kills-per-run a trial is killed so often before it may end.
 
 Processes are forked from a server that has imported the libraries already, which saves seconds of start a trial;
---fresh starts the interpreter anew each time.
+--fresh starts the interpreter anew each time. With --processes 2 the command is torchrun's: it starts two processes,
+and SIGKILL goes to all three. A run of several is compared with one of as many that was left alone.
 """
 
 from __future__ import annotations
@@ -24,9 +27,12 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 if str(REPOSITORY) not in sys.path:
@@ -48,14 +54,21 @@ class Setting:
     """What all runs have in common."""
 
     folder: Path
-    model: Path
+    model: Path | str
     options: tuple[str, ...] = ()
     fresh: bool = False
+    rows: str = "rows.csv"
+    processes: int = 1
 
     def command(self, run: Path) -> list[str]:
         """The arguments of `feinschliff`."""
-        fixed = ["train", str(self.folder / "rows.csv"), "--model", str(self.model), "--output-dir", str(run)]
+        fixed = ["train", str(self.folder / self.rows), "--model", str(self.model), "--output-dir", str(run)]
         return [*fixed, "--training.num-threads", "1", "--training.checkpoint-every-steps", "2", *self.options]
+
+    def launch(self, run: Path) -> list[str]:
+        """The whole command line, with torchrun before it where several processes train."""
+        torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={self.processes}"]
+        return [sys.executable, *(torchrun if self.processes > 1 else []), "-m", "feinschliff", *self.command(run)]
 
 
 @dataclass(slots=True)
@@ -79,6 +92,39 @@ def write_rows(folder: Path, num_rows: int, seed: int = 0) -> None:
         words = [rng.choice(TOPICS[topic].split()), *rng.choices(filler, k=rng.randint(2, 12)), f"n{row}"]
         lines.append(f"{' '.join(words)},{topic}")
     (folder / "rows.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def write_chats(folder: Path, num_rows: int, seed: int = 0) -> None:
+    """``chats.jsonl``: made-up questions with answers of very different lengths, so that attention pads and packs."""
+    rng = random.Random(seed)
+    filler = FILLER.split()
+    lines = []
+    for row in range(num_rows):
+        topic = sorted(TOPICS)[row % len(TOPICS)]
+        question = f"{' '.join(rng.choices(filler, k=rng.randint(1, 8)))} n{row}?"
+        answer = " ".join([rng.choice(TOPICS[topic].split()), *rng.choices(filler, k=rng.randint(1, 30))])
+        lines.append(json.dumps({"prompt": question, "completion": answer}))
+    (folder / "chats.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def make_decoder(folder: Path) -> Path:
+    """A tiny random Llama whose tokenizer cuts texts into bytes."""
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    tokens = ["<|end|>", *sorted(pre_tokenizers.ByteLevel.alphabet())]
+    tokenizer = Tokenizer(models.BPE({token: index for index, token in enumerate(tokens)}, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    end = {"eos_token": "<|end|>", "pad_token": "<|end|>", "model_max_length": 512}
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, **end).save_pretrained(folder)
+    sizes = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 128}
+    ids = {"eos_token_id": 0, "pad_token_id": 0, "bos_token_id": None}
+    torch.manual_seed(0)
+    config = LlamaConfig(vocab_size=len(tokens), num_key_value_heads=2, max_position_embeddings=512, **sizes, **ids)
+    LlamaForCausalLM(config).save_pretrained(folder)
+    return folder
 
 
 def make_model(folder: Path) -> Path:
@@ -113,14 +159,12 @@ class Command:
     def __init__(self, setting: Setting, run: Path) -> None:
         self.log = setting.folder / f"{run.name}.log"
         arguments, self._process = setting.command(run), None
-        if setting.fresh:
+        if setting.fresh or setting.processes > 1:
             from feinschliff.settings import child_environment
 
             environment = child_environment(PYTHONPATH=str(REPOSITORY))
             with self.log.open("a") as out:
-                self._popen = subprocess.Popen(
-                    [sys.executable, "-m", "feinschliff", *arguments], env=environment, stdout=out, stderr=out
-                )
+                self._popen = subprocess.Popen(setting.launch(run), env=environment, stdout=out, stderr=out)
             self.pid = self._popen.pid
             return
         context = multiprocessing.get_context("forkserver")
@@ -136,6 +180,14 @@ class Command:
     def send(self, number: signal.Signals) -> None:
         """Send a signal to this process."""
         os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """SIGKILL to it and to all that it started; torchrun's processes are in sessions of their own."""
+        first = psutil.Process(self.pid)
+        first.suspend()  # it can start nothing while its children are listed
+        for process in (*first.children(recursive=True), first):
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
 
     def wait(self) -> int:
         """Its exit code; negative: the signal that ended it."""
@@ -195,7 +247,7 @@ def killed_run(setting: Setting, run: Path, moments: list[str], rng: random.Rand
     for moment in moments:
         command = Command(setting, run)
         doing = wait_for(command, run, moment, rng, seconds)
-        command.send(signal.SIGKILL) if doing else None
+        command.kill() if doing else None
         if command.wait() == -signal.SIGKILL:
             trial.killed_at.append(doing or "")
     finish(setting, run)
@@ -208,9 +260,13 @@ def main() -> int:
     """Run all trials and print a table or JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--num-kills", type=int, default=20)
-    parser.add_argument("--model", type=Path, help="a model folder; default: a tiny random BERT")
+    parser.add_argument("--task", choices=("text_classification", "sft"), default="text_classification")
+    parser.add_argument("--model", help="a model folder or a name; default: a tiny random one")
     parser.add_argument("--method", default="full")
     parser.add_argument("--rows", type=int, default=600)
+    parser.add_argument("--processes", type=int, default=1, help="that torchrun starts, sharing each global batch")
+    parser.add_argument("--kills-per-run", type=int, default=1)
+    parser.add_argument("--options", default="", help="more options of `feinschliff train`, in one string")
     parser.add_argument("--max-steps", type=int, default=24)
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     parser.add_argument("--fresh", action="store_true", help="start the interpreter anew for each process")
@@ -222,53 +278,78 @@ def main() -> int:
         print(json.dumps(report, indent=2))
     else:
         _print(report)
-    return 0 if report["equal"] == given.num_kills else 1
+    return 0 if report["equal"] == len(report["trials"]) else 1
+
+
+def setting_of(folder: Path, given: argparse.Namespace) -> Setting:
+    """Rows, model and options of all runs."""
+    options = ["--training.max-steps", str(given.max_steps), "--method.type", given.method]
+    options += ["--training.evaluations-per-epoch", "2", "--training.precision", "bf16"]
+    options += ["--training.early-stopping-patience", "none", *given.options.split()]
+    if given.task == "sft":
+        write_chats(folder, given.rows)
+        options += ["--task.type", "sft", "--training.micro-batch-tokens", "1024"]
+        model = given.model or make_decoder(folder / "model")
+        template = [] if given.model else ["--task.chat-template", "plain"]
+        return Setting(folder, model, (*options, *template), given.fresh, "chats.jsonl", given.processes)
+    write_rows(folder, given.rows)
+    model, options = given.model or make_model(folder / "model"), [*options, "--model.dropout", "0.1"]
+    return Setting(folder, model, tuple(options), given.fresh, processes=given.processes)
+
+
+def moments_of(number: int, count: int) -> list[str]:
+    """When the ``number``-th trial is killed, ``count`` times; a model is written last."""
+    moments = [MOMENTS[(number * count + kill) % len(MOMENTS)] for kill in range(count)]
+    return sorted(moments, key=lambda moment: moment == "export")
 
 
 def _trials(folder: Path, given: argparse.Namespace) -> dict[str, Any]:
-    write_rows(folder, given.rows)
-    options = ["--training.max-steps", str(given.max_steps), "--model.dropout", "0.1", "--method.type", given.method]
-    options += ["--training.evaluations-per-epoch", "2", "--training.precision", "bf16"]
-    options += ["--training.early-stopping-patience", "none"]
-    setting = Setting(folder, given.model or make_model(folder / "model"), tuple(options), given.fresh)
+    setting = setting_of(folder, given)
     finish(setting, folder / "warm-up")
     begin = time.perf_counter()
     finish(setting, folder / "alone")
     seconds, expected = time.perf_counter() - begin, hashes_of(folder / "alone")
-    rng, trials = random.Random(given.seed), []
-    while len(trials) < given.num_kills:
-        number = len(trials)
-        trial = killed_run(setting, folder / f"run-{time.time_ns()}", [MOMENTS[number % len(MOMENTS)]], rng, seconds)
+    rng, trials, kills = random.Random(given.seed), [], 0
+    while kills < given.num_kills:
+        moments = moments_of(len(trials), min(given.kills_per_run, given.num_kills - kills))
+        trial = killed_run(setting, folder / f"run-{time.time_ns()}", moments, rng, seconds)
         if trial.killed_at:  # a run that ended before its moment came was not killed, and is drawn anew
             trial.equal = trial.hashes == expected
             trials.append(trial)
-            print(f"{number + 1}/{given.num_kills}: {trial.killed_at[0]}", file=sys.stderr)
-    equal = sum(trial.equal for trial in trials)
+            kills += len(trial.killed_at)
+            said = "equal" if trial.equal else "DIFFERENT"
+            print(f"{kills}/{given.num_kills}: {', '.join(trial.killed_at)}: {said}", file=sys.stderr, flush=True)
+    default = "tiny random Llama" if given.task == "sft" else "tiny random BERT"
     return {
-        "model": str(given.model or "tiny random BERT"),
+        "task": given.task,
+        "model": str(given.model or default),
         "method": given.method,
-        "steps": given.max_steps,
+        "processes": given.processes,
+        "steps": json.loads((folder / "alone" / "training.json").read_text())["steps"],
         "seconds_of_a_run": seconds,
         "expected": expected,
-        "kills": len(trials),
-        "equal": equal,
+        "kills": kills,
+        "equal": sum(trial.equal for trial in trials),
         "trials": [asdict(trial) for trial in trials],
     }
 
 
 def _print(report: dict[str, Any]) -> None:
     print(
-        f"{report['method']} on {report['model']}, {report['steps']} steps; "
+        f"{report['task']}, {report['method']} on {report['model']}, {report['steps']} steps, "
+        f"processes: {report['processes']}; "
         f"left alone: {report['expected']['weights'][:16]}"
     )
-    print(f"{'':>3}  {'killed while/at':<42} {'resumed from step':>17}  {'weights':<16}  equal")
+    print(f"{'':>3}  {'killed while/at':<42} {'last resumed from':>17}  {'weights':<16}  equal")
     for number, trial in enumerate(report["trials"], start=1):
         step = "start" if trial["resumed_from_step"] is None else trial["resumed_from_step"]
+        for moment in trial["killed_at"][:-1]:
+            print(f"{number:>3}  {moment}")
         print(
-            f"{number:>3}  {trial['killed_at'][0]:<42} {step:>17}  {trial['hashes']['weights'][:16]}  "
+            f"{number:>3}  {trial['killed_at'][-1]:<42} {step:>17}  {trial['hashes']['weights'][:16]}  "
             f"{'yes' if trial['equal'] else 'NO'}"
         )
-    print(f"{report['equal']} of {report['kills']} equal to the bit")
+    print(f"{report['kills']} kills; {report['equal']} of {len(report['trials'])} runs equal to the bit")
 
 
 if __name__ == "__main__":

@@ -1,13 +1,14 @@
 """Instruction tuning beside TRL and LLaMA-Factory: tokens a second, loss a step, peak memory, interleaved.
 
-    scripts/bench sft [--data-dir DIR] [--model NAME] [--steps 6] [--rounds 2] [--trl-python PATH]
+    scripts/bench sft [--data-dir DIR] [--model NAME] [--steps 6] [--epochs 1] [--rounds 2] [--trl-python PATH]
                       [--llamafactory-python PATH] [--settings ours "TRL default" ...] [--job lora|full|top-third]
 
 GSM8K chats, eight a step, the same rows in the same order for all; LoRA of rank 16 and alpha 32 on all linear layers,
 rate 2e-4 falling to zero, no warm-up, no decay, gradients clipped at 1. Every measurement is a process of its own, a
-round runs all settings one after the other, and the first step of each is left out (kernels are compiled in it). Tokens
-are those of the rows, without padding. The peers run in interpreters of their own that have them installed; without
-one, ours runs alone.
+round runs all settings one after the other, and the first step of each is left out (kernels are compiled in it).
+Tokens are those of the rows, without padding. With several epochs the same rows come again in the same order, and the
+time in which ours computes the cache of the frozen layers counts as the first step, which is not left out then. The
+peers run in interpreters of their own that have them installed; without one, ours runs alone.
 `share of peak` sets the multiplications that a step cannot do without beside the bf16 matrix product of this machine.
 """
 
@@ -110,6 +111,7 @@ def main() -> None:
     parser.add_argument("--data-dir", type=Path, default=Path(__file__).resolve().parents[2] / "shared" / "data")
     parser.add_argument("--model", default="smollm2-135m-instruct")
     parser.add_argument("--steps", type=int, default=6)
+    parser.add_argument("--epochs", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--job", choices=("lora", "full", "top-third"), default="lora")
@@ -127,27 +129,31 @@ def main() -> None:
             one = measured(arguments, name)
             if one is not None:
                 found.setdefault(name, []).append(one)
-                print(f"{name}: {rate(one):.0f} tokens/s, losses {[round(x, 3) for x in one['losses']]}", flush=True)
+                told = [round(x, 3) for x in one["losses"]]
+                print(f"{name}: {rate(one):.0f} tokens/s, {sum(one['seconds']):.1f} s, losses {told}", flush=True)
     show(found)
 
 
 def chats(arguments: argparse.Namespace) -> list[tuple[str, str]]:
     """Questions and answers in the order of the file; enough for packed rows too."""
     lines = (arguments.data_dir / "gsm8k" / "train.jsonl").read_text(encoding="utf-8").splitlines()
-    rows = [json.loads(line) for line in lines[: 8 * ROWS * arguments.steps]]
+    more = 8 if arguments.epochs == 1 else 1
+    rows = [json.loads(line) for line in lines[: more * ROWS * arguments.steps]]
     return [(row["question"], row["answer"]) for row in rows]
 
 
 def rate(one: dict[str, Any]) -> float:
-    """Tokens a second over all steps but the first."""
-    return sum(one["tokens"][1:]) / sum(one["seconds"][1:])
+    """Tokens a second over all steps but the first; over all of them where the same rows come again."""
+    left_out = 1 if one["epochs"] == 1 else 0
+    return sum(one["tokens"][left_out:]) / sum(one["seconds"][left_out:])
 
 
 def measured(arguments: argparse.Namespace, name: str) -> dict[str, Any] | None:
     """One setting in a process of its own; None where its interpreter was not named."""
     if name == OURS:
         command = [sys.executable, __file__, *sys.argv[1:], "--one", name]
-        return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+        said = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1]
+        return {**json.loads(said), "epochs": arguments.epochs}
     peer, settings = PEERS[name]
     python = {"trl": arguments.trl_python, "llamafactory": arguments.llamafactory_python}[peer]
     if not python:
@@ -159,19 +165,19 @@ def measured(arguments: argparse.Namespace, name: str) -> dict[str, Any] | None:
         "model": str(folder),
         "chats": chats(arguments),
         "rows": ROWS,
-        "steps": arguments.steps,
+        "steps": arguments.steps * arguments.epochs,
         "threads": arguments.threads,
         "settings": settings,
         "adapters": arguments.job != "full",
         "lora": {"layers_to_transform": list(range(20, 30))} if arguments.job == "top-third" else {},
-        "tokens": tokens_of_steps(arguments),
+        "tokens": tokens_of_steps(arguments) * arguments.epochs,
     }
     with tempfile.TemporaryDirectory() as work:
         file = Path(work) / "given.json"
         file.write_text(json.dumps(given))
         code = TRL if peer == "trl" else LLAMAFACTORY
         done = subprocess.run([python, "-c", code, str(file)], check=True, capture_output=True, text=True, cwd=work)
-    return dict(json.loads(done.stdout.splitlines()[-1]))
+    return {**json.loads(done.stdout.splitlines()[-1]), "epochs": arguments.epochs}
 
 
 def tokens_of_steps(arguments: argparse.Namespace) -> list[int]:
@@ -203,35 +209,39 @@ def ours(arguments: argparse.Namespace) -> dict[str, Any]:
     from feinschliff.engine.step import train_step
 
     torch.set_num_threads(arguments.threads)
-    prepared = prepared_run(arguments)
-    learner, steps = prepared.learner, arguments.steps
+    prepared, caching = prepared_run(arguments)
+    learner, steps = prepared.learner, arguments.steps * arguments.epochs
     learner.network.train()
     seconds, losses = [], []
     for step in range(steps):
         seed_step(0, step)
+        first_row = step % arguments.steps * ROWS
         begin = time.perf_counter()
-        loss = train_step(learner, np.arange(step * ROWS, (step + 1) * ROWS), 1.0 - step / steps)
+        loss = train_step(learner, np.arange(first_row, first_row + ROWS), 1.0 - step / steps)
         seconds.append(time.perf_counter() - begin)
         losses.append(loss.loss_sum / loss.num_targets)
     mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    tokens = tokens_of_steps(arguments)
+    tokens = tokens_of_steps(arguments) * arguments.epochs
+    if arguments.epochs > 1:
+        seconds[0] += caching
     return {
         "seconds": seconds,
         "tokens": tokens,
         "losses": losses,
         "mib": mib,
-        "flops": needed(prepared, steps),
+        "flops": needed(prepared, arguments.epochs) if arguments.job == "lora" else 0.0,
         "peak": peak_flops(),
     }
 
 
-def prepared_run(arguments: argparse.Namespace) -> Any:
-    """The rows of all steps, in the file's order, ready to train."""
+def prepared_run(arguments: argparse.Namespace) -> tuple[Any, float]:
+    """The rows of all steps, in the file's order, ready to train; and the seconds its prefix cache took."""
     from dataclasses import replace
 
     from feinschliff.config.data import DataConfig
     from feinschliff.config.run import RunConfig
     from feinschliff.data.load import load_splits
+    from feinschliff.engine import prefix_cache
     from feinschliff.lifecycle.prepare import prepare
     from feinschliff.models.sources import resolve_model
 
@@ -264,7 +274,16 @@ def prepared_run(arguments: argparse.Namespace) -> Any:
             },
         }
     )
-    return prepare(config, splits, resolve_model(arguments.model), Path(tempfile.mkdtemp()))
+    build, took = prefix_cache.build, []
+
+    def timed(*given: Any, **named: Any) -> Any:
+        begin = time.perf_counter()
+        found = build(*given, **named)
+        took.append(time.perf_counter() - begin)
+        return found
+
+    prefix_cache.build = timed
+    return prepare(config, splits, resolve_model(arguments.model), Path(tempfile.mkdtemp())), sum(took)
 
 
 def top_third() -> tuple[str, ...]:
@@ -277,7 +296,7 @@ def top_third() -> tuple[str, ...]:
     )
 
 
-def needed(prepared: Any, steps: int) -> float:
+def needed(prepared: Any, epochs: int) -> float:
     """Multiplications and additions that all steps need: frozen matrices forward and for the gradient of their inputs,
     the projection for tokens that carry loss; attention and adapters are left out."""
     import torch
@@ -289,7 +308,7 @@ def needed(prepared: Any, steps: int) -> float:
         if "lora" not in name and isinstance(module, torch.nn.Linear)
     )
     head = body.projection.weight.numel()
-    return 4.0 * (matrices * float(table.lengths.sum()) + head * float(targets.num_targets))
+    return epochs * 4.0 * (matrices * float(table.lengths.sum()) + head * float(targets.num_targets))
 
 
 def peak_flops() -> float:
@@ -314,7 +333,7 @@ def show(found: dict[str, list[dict[str, Any]]]) -> None:
         times = f"{own / median:.2f}x" if own and name != OURS else ""
         last, mib = rounds[-1]["losses"][-1], max(one["mib"] for one in rounds)
         print(f"{name:40} {median:8.0f} {times:>9} {last:11.4f} {mib:6.0f}")
-    for one in found.get(OURS, []):
+    for one in (one for one in found.get(OURS, []) if one["flops"]):
         share = one["flops"] / sum(one["tokens"]) * rate(one) / one["peak"]
         print(f"ours: {share:.0%} of {one['peak'] / 1e9:.0f} GFLOP/s")
     losses = {name: rounds[-1]["losses"] for name, rounds in found.items() if "packing" not in name}

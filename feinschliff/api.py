@@ -53,11 +53,11 @@ def train(*sources: Source, config: Path | None = None, **fields: Any) -> Traini
     return work(run, origins)
 
 
-def evaluate(run: Source, *sources: Source) -> EvaluationResult:
-    """A finished run on labelled rows."""
+def evaluate(run: Source, *sources: Source, **changes: Any) -> EvaluationResult:
+    """A finished run on labelled rows; ``changes`` are fields of ``evaluation``, such as ``judge_url="http://..."``."""
     from feinschliff.lifecycle.evaluate import evaluate as work
 
-    return work(Path(run), [str(source) for source in sources])
+    return work(Path(run), [str(source) for source in sources], changes=changes)
 
 
 def predict(run: Source, texts: str | Sequence[str]) -> Any:

@@ -17,12 +17,13 @@ import numpy.typing as npt
 import torch
 
 from feinschliff import registry
-from feinschliff.config.generation import SamplingConfig
+from feinschliff.config.generation import SamplingConfig, WritingPrecision
 from feinschliff.data.examples import Example
 from feinschliff.engine.batching import FORWARD_TOKENS, TokenTargets
-from feinschliff.engine.precision import DTYPES, choose
+from feinschliff.engine.devices import CPU, DeviceName, chosen, device_of
+from feinschliff.engine.precision import DTYPES, Precision, choose
 from feinschliff.engine.scoring import outputs
-from feinschliff.errors import RunDirectoryError
+from feinschliff.errors import InputError, RunDirectoryError
 from feinschliff.methods._method import Method
 from feinschliff.results.data import ColumnsFound
 from feinschliff.tasks._task import TaskContext, encoded
@@ -112,11 +113,20 @@ def _method_of(facts: ModelFacts) -> Method:
 class Predictor:
     """Answers for texts or examples.
 
-    Language models compute in the type this machine is fast in, and ``notes`` say which; ``exact`` keeps fp32, as they
-    were saved.
+    Language models compute in the type this machine is fast in, or in the one that is asked for, and ``notes`` say
+    which; ``exact`` keeps fp32, as they were saved, on the CPU. All other models compute in fp32.
+    ``device``: where a GPU is found, tasks that can use it do; `cpu`: it is left alone.
     """
 
-    def __init__(self, path: Path, num_threads: int | None = None, *, exact: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        num_threads: int | None = None,
+        *,
+        exact: bool = False,
+        precision: WritingPrecision = "auto",
+        device: DeviceName = "auto",
+    ) -> None:
         self.folder = model_folder(path)
         self.facts = ModelFacts.read(self.folder)
         if num_threads is not None:
@@ -127,11 +137,31 @@ class Predictor:
         self.method = _method_of(self.facts)
         self.method.attach(self.network, self.folder / ADDED)
         self.network.eval()
-        self.notes: tuple[str, ...] = ()
+        self.notes: tuple[str, ...] = () if exact else self._placed(device)
         if self.writes and not exact:
-            precision, why = choose(torch.device("cpu"), self.network.body.hidden_width)
-            self.network.body.to(DTYPES[precision])
-            self.notes = (why,)
+            found, why = self._precision(precision)
+            self.network.body.to(DTYPES[found])
+            self.notes = (*self.notes, why)
+        elif precision == "bf16":
+            raise InputError(
+                "this model computes in fp32",
+                where="--precision",
+                why=f"only language models have a choice, and its task is {self.facts.task['type']}",
+                remedy="leave it out",
+            )
+
+    def _precision(self, asked: WritingPrecision) -> tuple[Precision, str]:
+        if asked == "auto":
+            return choose(device_of(self.network), self.network.body.hidden_width)
+        return asked, f"precision {asked}: as asked"
+
+    def _placed(self, asked: DeviceName) -> tuple[str, ...]:
+        """Put the network where it computes; a sentence where that is not the CPU."""
+        if not registry.says("task", self.facts.task["type"], "COMPUTES_ON_GPUS"):
+            return ()
+        device, why = chosen(asked)
+        self.network.to(device)
+        return () if device == CPU else (why,)
 
     def score(
         self,

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+
+JUDGE_KEY = "FEINSCHLIFF_JUDGE_API_KEY"
+"""Where the key of a judge's endpoint stands; it is never written anywhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +24,12 @@ class Settings:
     """``NO_COLOR``: plain output."""
     rank: int = 0
     """``RANK``: which of several processes this is, where torchrun started it."""
+    local_rank: int = 0
+    """``LOCAL_RANK``: which it is on this machine."""
     num_ranks: int = 1
     """``WORLD_SIZE``: how many it started."""
+    judge_api_key: str | None = field(default=None, repr=False)
+    """``FEINSCHLIFF_JUDGE_API_KEY``: for the endpoint of ``evaluation.judge_url``."""
 
 
 def read() -> Settings:
@@ -38,7 +45,9 @@ def read() -> Settings:
         hub_endpoint=env.get("HF_ENDPOINT") or None,
         no_color="NO_COLOR" in env,
         rank=int(env.get("RANK", "0")) if "LOCAL_RANK" in env else 0,
+        local_rank=int(env.get("LOCAL_RANK", "0")),
         num_ranks=int(env.get("WORLD_SIZE", "1")) if "LOCAL_RANK" in env else 1,
+        judge_api_key=env.get(JUDGE_KEY, "").strip() or None,
     )
 
 

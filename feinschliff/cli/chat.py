@@ -10,7 +10,17 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from feinschliff.cli.sampling import MaxNewTokens, Seed, Stop, Temperature, TopK, TopP, sampling_of
+from feinschliff.cli.sampling import (
+    MaxNewTokens,
+    Precision,
+    Seed,
+    Stop,
+    Temperature,
+    TopK,
+    TopP,
+    precision_of,
+    sampling_of,
+)
 from feinschliff.errors import InputError
 
 app = typer.Typer(add_completion=False)
@@ -27,17 +37,18 @@ def chat(
     max_new_tokens: MaxNewTokens = None,
     stop: Stop = None,
     seed: Seed = None,
+    precision: Precision = None,
 ) -> None:
     """Talk with a run's language model. In a pipe every line is said in turn, and the answers are printed."""
     given = {"temperature": temperature, "top_p": top_p, "top_k": top_k, "max_new_tokens": max_new_tokens}
     sampling = sampling_of({**given, "stop": stop, "seed": seed})
     from feinschliff.lifecycle.chat import ChatSession
 
-    session = ChatSession(run, sampling, system)
+    session = ChatSession(run, sampling, system, precision_of(precision))
     out, err = Console(highlight=False), Console(stderr=True, highlight=False)
     terminal = sys.stdin.isatty()
     if terminal:
-        err.print(f"[dim]{HELP}[/]")
+        err.print(f"[dim]{'; '.join((*session.notes, HELP))}[/]")
     for line in _lines(terminal):
         if line == "/exit":
             return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -30,6 +30,15 @@ def evaluate(
     delimiter: Delimiter = None,
     header: Header = None,
     label_separator: Separator = None,
+    judge_url: Annotated[
+        str | None, typer.Option(help="An OpenAI-compatible endpoint that judges written answers against the base's.")
+    ] = None,
+    judge_model: Annotated[str | None, typer.Option(help="The judging model, as the endpoint names it.")] = None,
+    judge_rubric: Annotated[str | None, typer.Option(help="What a better answer is, in words for the judge.")] = None,
+    written_rows: Annotated[int | None, typer.Option(help="How many rows a language model answers in writing.")] = None,
+    judge: Annotated[
+        bool, typer.Option("--judge/--no-judge", help="Ask the judge that the run was set up with.")
+    ] = True,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
     """Metrics with intervals, per class, calibration and the worst rows; a report of it in the run's directory."""
@@ -37,8 +46,21 @@ def evaluate(
 
     given = {"encoding": encoding, "delimiter": delimiter, "header": header, "label_separator": label_separator}
     reading = data_config(given)
+    asked = {"judge_url": judge_url, "judge_model": judge_model, "judge_rubric": judge_rubric}
+    if not judge:
+        asked = dict.fromkeys((*asked, "judge_timeout_seconds"))
+    changes: dict[str, Any] = {name: value for name, value in asked.items() if value is not None or not judge}
+    changes |= {} if written_rows is None else {"written_rows": written_rows}
     with on_console() as observers:
-        result = work(run, sources or [], text_columns=text or (), target=target, reading=reading, observers=observers)
+        result = work(
+            run,
+            sources or [],
+            text_columns=text or (),
+            target=target,
+            reading=reading,
+            observers=observers,
+            changes=changes,
+        )
     emit(result, as_json, lambda out: _show(out, result))
 
 

@@ -11,7 +11,17 @@ from rich.console import Console
 
 from feinschliff.cli.data_options import Delimiter, Encoding, Header, data_config
 from feinschliff.cli.output import emit
-from feinschliff.cli.sampling import JsonSchema, MaxNewTokens, Seed, Stop, Temperature, TopP, given_sampling
+from feinschliff.cli.sampling import (
+    JsonSchema,
+    MaxNewTokens,
+    Precision,
+    Seed,
+    Stop,
+    Temperature,
+    TopP,
+    given_sampling,
+    precision_of,
+)
 from feinschliff.cli.watching import on_console
 from feinschliff.errors import InputError
 from feinschliff.results.prediction import PredictionResult
@@ -36,6 +46,7 @@ def predict(
     stop: Stop = None,
     seed: Seed = None,
     json_schema: JsonSchema = None,
+    precision: Precision = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
     """The labels of texts, with scores; vectors, or the similarity of two; or what is written from or answered to each.
@@ -70,6 +81,7 @@ def predict(
             text_columns=text or (),
             reading=reading,
             sampling=sampling,
+            precision=precision_of(precision),
             observers=observers,
         )
     emit(results, as_json, lambda out: _show(out, results))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import typer
 from pydantic import ValidationError
 
-from feinschliff.config.generation import SamplingConfig
+from feinschliff.config.generation import SamplingConfig, WritingPrecision
 from feinschliff.errors import ConfigError, Fault
 
 Temperature = Annotated[float | None, typer.Option(help="0: always the likeliest token (default); 1: as it is.")]
@@ -18,6 +18,25 @@ MaxNewTokens = Annotated[int | None, typer.Option(help="Longest answer, in token
 Stop = Annotated[list[str] | None, typer.Option(help="End the answer before this text; may be given again.")]
 Seed = Annotated[int | None, typer.Option(help="The same seed gives the same answers.")]
 JsonSchema = Annotated[str | None, typer.Option(help="A file: only JSON that fits this schema is written.")]
+
+Precision = Annotated[
+    str | None,
+    typer.Option(help="fp32: as the weights are saved; bf16: shorter numbers; auto (default): the faster of the two."),
+]
+
+
+def precision_of(given: str | None) -> WritingPrecision:
+    """What a language model is to compute in.
+
+    Raises:
+        ConfigError: it is none of the three.
+    """
+    for known in get_args(WritingPrecision):
+        if (given or "auto") == known:
+            found: WritingPrecision = known
+            return found
+    remedy = f"one of: {', '.join(get_args(WritingPrecision))}"
+    raise ConfigError(f"there is no precision {given!r}", where="--precision", remedy=remedy)
 
 
 def sampling_of(given: Mapping[str, Any]) -> SamplingConfig:

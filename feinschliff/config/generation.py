@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from feinschliff.config.bases import Config
+
+WritingPrecision = Literal["auto", "fp32", "bf16"]
+"""What a language model computes in when it writes; auto: bf16 where this machine is faster in it, else fp32."""
 
 
 class SamplingConfig(Config):

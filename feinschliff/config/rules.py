@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from feinschliff import registry
+from feinschliff.config.evaluation import faults_of_judge
 from feinschliff.config.model import ModelConfig
 from feinschliff.config.run import RunConfig
 from feinschliff.config.training import TrainingConfig
 from feinschliff.errors import Fault
+from feinschliff.results.formats import LIKELIHOOD_METRICS
 
 Rule = Callable[[RunConfig], list[Fault]]
 
@@ -301,6 +303,70 @@ def language_models_have_no_head(config: RunConfig) -> list[Fault]:
     ]
 
 
+def divided_weights_are_those_of_decoders(config: RunConfig) -> list[Fault]:
+    """Layers gather their weights when they are called one by one."""
+    training, method = config.training, config.method.type
+    if training.parallelism != "fsdp":
+        return []
+    where, faults = "training.parallelism", []
+    if not registry.says("task", config.task.type, "CONTINUES_TEXTS"):
+        why = "only language models are large enough to be divided over processes"
+        remedy = "leave it at ddp, or say that these are conversations: --task sft"
+        faults.append(Fault(f"fsdp is not for task {config.task.type}", where, why, remedy))
+    if method == "gradual_unfreezing":
+        why = "which weights are trained is settled when they are divided"
+        faults.append(Fault("fsdp does not go with method gradual_unfreezing", where, why, "leave it at ddp"))
+    if training.regularisation.soup:
+        why = "weights are averaged by one process, which has only its part of them"
+        faults.append(Fault("fsdp does not go with a soup", where, why, "leave training.regularisation.soup at 0"))
+    return faults
+
+
+def gpus_are_asked_for_where_tasks_use_them(config: RunConfig) -> list[Fault]:
+    """The others make their batches for the CPU."""
+    task, where = config.task.type, "training.device"
+    if config.training.device != "cuda" or registry.says("task", task, "COMPUTES_ON_GPUS"):
+        return []
+    why = "its batches and outputs are made for the CPU"
+    return [Fault(f"task {task} does not compute on GPUs yet", where, why, "leave it at auto")]
+
+
+def judges_have_answers_to_read(config: RunConfig) -> list[Fault]:
+    """A judge is asked about what language models write; what it takes is all there."""
+    asked = config.evaluation
+    if asked.judge_url and not registry.says("task", config.task.type, "CONTINUES_TEXTS"):
+        name = "evaluation.judge_url"
+        why = "a judge compares answers that language models write to conversations"
+        return [Fault(f"task {config.task.type} does not offer {name}", name, why, "leave it out")]
+    return faults_of_judge(asked)
+
+
+def written_metrics_have_texts(config: RunConfig) -> list[Fault]:
+    """What decides is measured."""
+    asked, name = config.evaluation, "evaluation.metric"
+    writes = registry.says("task", config.task.type, "CONTINUES_TEXTS")
+    if not writes or asked.metric is None or asked.metric in LIKELIHOOD_METRICS or asked.written_rows:
+        return []
+    why = "evaluation.written_rows is 0: nothing is written"
+    return [Fault(f"{asked.metric!r} cannot decide", name, why, "let some rows be written, or take loss")]
+
+
+def quantised_bases_are_those_of_decoders(config: RunConfig) -> list[Fault]:
+    """Encoders are small; and every process holds the packed weights whole."""
+    kind, task = config.method.model_dump().get("quantization", "none"), config.task.type
+    where, faults = "method.quantization", []
+    if kind == "none":
+        return []
+    if not registry.says("task", task, "CONTINUES_TEXTS"):
+        why = "a base in fewer bits is offered for language models, where the base is what fills the memory"
+        remedy = "leave it out, or say that these are conversations: --task sft"
+        faults.append(Fault(f"task {task} does not offer {where} {kind}", where, why, remedy))
+    if config.training.parallelism == "fsdp":
+        why = "weights in fewer bits are not divided over processes"
+        faults.append(Fault(f"fsdp does not go with {where} {kind}", where, why, "leave training.parallelism at ddp"))
+    return faults
+
+
 RULES: tuple[Rule, ...] = (
     splits_leave_training_rows,
     without_validation_rows_the_last_weights_are_kept,
@@ -320,6 +386,11 @@ RULES: tuple[Rule, ...] = (
     images_have_no_tokens,
     adapters_have_linear_layers,
     language_models_have_no_head,
+    quantised_bases_are_those_of_decoders,
+    divided_weights_are_those_of_decoders,
+    gpus_are_asked_for_where_tasks_use_them,
+    judges_have_answers_to_read,
+    written_metrics_have_texts,
 )
 
 

@@ -62,12 +62,18 @@ class TrainingConfig(Config):
     """Save the whole state every so many steps; None: every minute or so of work, measured."""
     keep_checkpoints: int = Field(default=2, ge=1)
     """Older checkpoints are removed after a newer one is safely on disk."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where weights and batches are computed with. auto: a GPU of NVIDIA where torch finds one and the task can use it,
+    else the CPU. Of several processes each takes a GPU of its own."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Compute type of weights and activations; masters and optimizer stay fp32. auto: the faster one, measured."""
     prefix_cache: Literal["auto", "off"] = "auto"
     """Keep the outputs of frozen lowest layers instead of computing them every epoch."""
     prefix_cache_memory_gib: float = Field(default=1.0, gt=0.0)
     """Past this size the prefix cache is a memory-mapped file."""
+    parallelism: Literal["ddp", "fsdp"] = "ddp"
+    """Of several processes that torchrun started: each holds all weights (ddp), or its part of them and of gradients
+    and moments (fsdp; Zhao et al. 2023), which are gathered a layer at a time: less memory, more messages."""
     num_threads: int | None = Field(default=None, ge=1)
     """CPU threads; None: all cores."""
     regularisation: RegularisationConfig = RegularisationConfig()

@@ -4,8 +4,8 @@ Rows come sorted by length and are padded inside small groups only. On CPUs scor
 and backward: for most lengths several times faster than the fused kernel, whose backward in bf16 takes four to eighteen
 times its forward for rows of up to 200 tokens. Short rows are computed in fp32, middle ones in the type they come in
 (the softmax inside in fp32, as transformers' own plain attention does), and long ones, whose score matrices would fill
-the memory, by the fused kernel in fp32 (``benchmarks/attention.py``). On an accelerator the fused kernel is used for
-all.
+the memory, by the fused kernel in fp32 (``benchmarks/attention.py``). On an accelerator rows are computed by the kernel
+for rows laid end to end where it knows them (``engine.varlen``), else by the fused kernel.
 
 A layer may give keys and values that every row's tokens attend to beside the row's own (a prefix of P: [2, H, P, D]).
 Knows no architecture.
@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from feinschliff.engine import varlen
 from feinschliff.engine.batching import Group
 
 NAME = "feinschliff_packed"
@@ -195,6 +196,8 @@ def packed_attention(
         out = F.scaled_dot_product_attention(query, key, value, attention_mask, dropout, scale=scale)
         return out.transpose(1, 2), None
     q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))
+    if prefix is None and not dropout and varlen.takes(packed_groups, q, k, v):
+        return varlen.attend(q, k, v, packed_groups, scale, varlen.ALL)[None], None
     long = [group for group in packed_groups if q.device.type != "cpu" or group.longest >= FUSED_FROM_TOKENS]
     others = packed_groups[: len(packed_groups) - len(long)]
     outs = []

@@ -55,7 +55,8 @@ class AveragedWeights:
 
     def load(self, values: dict[str, Tensor]) -> None:
         """Restore what :meth:`state` gave."""
-        self._average = [values[name].clone() for name in self._masters.names] if values else None
+        own = self._masters.named()
+        self._average = [values[name].to(own[name].device, copy=True) for name in own] if values else None
 
     def named(self) -> dict[str, Tensor]:
         """What is scored and kept, by parameter name."""

@@ -6,7 +6,7 @@ of few sizes (see ``padded_size``); attention pads inside groups of rows of simi
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,6 +89,17 @@ class Group:
     longest: int
     index: Tensor | None
     bias_B11L: Tensor | None
+
+
+class GroupsElsewhere(list[Group]):
+    """Groups of a batch that was copied to an accelerator, with what kernels for rows laid end to end ask for."""
+
+    def __init__(self, groups: Iterable[Group], borders: Tensor, longest: int) -> None:
+        super().__init__(groups)
+        self.borders = borders
+        """Where each row begins, and where the last one ends: int32 [B + 1], on the accelerator."""
+        self.longest = longest
+        """Tokens of the longest row."""
 
 
 @dataclass(slots=True)

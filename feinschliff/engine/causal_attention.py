@@ -5,7 +5,8 @@ are padded inside small groups only. On CPUs queries are taken in blocks, so tha
 computed, and forward and backward are written out: for rows of 200 to 2,000 tokens two to three times as fast as the
 fused kernel, whose backward in bf16 is slow (``benchmarks/attention.py --causal``). The softmax of rows up to
 ``KEPT_BELOW_TOKENS`` is kept for the backward pass; that of longer rows is computed again, block by block, so that
-memory grows with the tokens of a row and not with their square. On an accelerator the fused kernel is used for all.
+memory grows with the tokens of a row and not with their square. On an accelerator rows are computed by the kernel for
+rows laid end to end where it knows them (``engine.varlen``), else by torch's own attention in padded groups.
 
 Several query heads may share a key head (grouped queries, Ainslie et al. 2023); no key is copied for that.
 Knows no architecture. Shapes: N key heads of all rows of a group, G query heads a key head, L longest row, b queries.
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 from typing import Any
 
 import torch
@@ -23,6 +25,7 @@ from torch import Tensor, nn
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from feinschliff.engine import varlen
 from feinschliff.engine.attention import _empty, _gather, _no_mask, _scaled, _spread
 from feinschliff.engine.batching import Group
 from feinschliff.errors import ModelError
@@ -99,8 +102,9 @@ class _CausalAttention(torch.autograd.Function):
                 written[:, :, begin:end] = torch.bmm(weights, v[:, first:end]).view(len(k), heads, end - begin, -1)
                 softmaxes.append(weights if keeps and slope is None else None)
             _gather(written.view(-1, group.longest, v.shape[2]), group, out)
-            kept.append((q, k, v, softmaxes))
-        ctx.kept, ctx.groups, ctx.form = kept, groups, form
+            kept += [q, k, v, *softmaxes]
+        ctx.save_for_backward(*kept)  # not held by ctx itself: gradient checkpointing drops what autograd knows of
+        ctx.groups, ctx.form = groups, form
         ctx.shapes = (q_THD.shape, k_THD.shape, v_THD.shape)
         return out
 
@@ -108,10 +112,12 @@ class _CausalAttention(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         (grad_THD,) = grads
         dq_THD, dk_THD, dv_THD = (_empty(grad_THD.new_empty(shape), ctx.groups) for shape in ctx.shapes)
-        for group, (q, k, v, softmaxes) in zip(ctx.groups, ctx.kept, strict=True):
+        kept = iter(ctx.saved_tensors)
+        for group in ctx.groups:
+            blocks, (q, k, v) = _blocks(group.longest, ctx.form.window), islice(kept, 3)
             grad = _spread(grad_THD, group, v.dtype).view(*q.shape[:3], v.shape[2])
             dq, dk, dv = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
-            for (first, begin, end), weights in zip(_blocks(group.longest, ctx.form.window), softmaxes, strict=True):
+            for (first, begin, end), weights in zip(blocks, islice(kept, len(blocks)), strict=True):
                 queries, grads_out = (x[:, :, begin:end].reshape(len(k), -1, x.shape[-1]) for x in (q, grad))
                 seen, slope = slice(first, end), None
                 if weights is None:
@@ -127,7 +133,6 @@ class _CausalAttention(torch.autograd.Function):
             _gather(dq.view(-1, *q.shape[2:]), group, dq_THD)
             _gather(dk, group, dk_THD)
             _gather(dv, group, dv_THD)
-        del ctx.kept
         return dq_THD, dk_THD, dv_THD, None, None
 
 
@@ -138,9 +143,23 @@ def _fused(q: Tensor, k: Tensor, v: Tensor, form: _Form, group: Group) -> Tensor
     mask = None
     if form.window < group.longest:
         mask = _hidden(group.longest, group.longest, form.window, q.dtype, q.device)
-    out = F.scaled_dot_product_attention(q, k, v, mask, is_causal=mask is None, scale=form.scale, enable_gqa=True)
+    if form.softcap is not None:
+        out = _capped(q, k, v, form, form.softcap)
+    else:
+        out = F.scaled_dot_product_attention(q, k, v, mask, is_causal=mask is None, scale=form.scale, enable_gqa=True)
     flat = out.transpose(1, 2).reshape(group.rows * group.longest, heads, -1)
     return flat if group.index is None else flat.index_select(0, group.index)
+
+
+def _capped(q_BHLD: Tensor, k_BKLD: Tensor, v_BKLD: Tensor, form: _Form, cap: float) -> Tensor:
+    """Scores written out, where they are capped: no fused kernel knows that."""
+    rows, num_heads, longest, width = q_BHLD.shape
+    q = q_BHLD.view(rows, k_BKLD.shape[1], -1, longest, width)
+    scores = (q @ k_BKLD[:, :, None].transpose(-1, -2)).float() * form.scale
+    scores = torch.tanh(scores / cap) * cap
+    scores = scores + _hidden(longest, longest, form.window, scores.dtype, scores.device)
+    out = torch.softmax(scores, -1).to(v_BKLD.dtype) @ v_BKLD[:, :, None]
+    return out.view(rows, num_heads, longest, -1)
 
 
 def causal_attention(
@@ -169,12 +188,19 @@ def causal_attention(
     q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))
     groups = packed_groups or [Group(0, len(q), 1, len(q), None, None)]
     form = _Form(scale, sliding_window or len(q) + 1, softcap)
-    if q.device.type == "cpu" or softcap is not None:
+    if q.device.type == "cpu":
         out: Tensor = _CausalAttention.apply(q, k, v, form, groups)  # type: ignore[no-untyped-call]
         return out[None], None
-    outs = [_fused(q, k, v, form, group) for group in groups]
-    filling = v.new_zeros(len(q) - groups[-1].stop, *outs[0].shape[1:])
-    return torch.cat([*outs, filling])[None], None
+    if softcap is None and varlen.takes(groups, q, k, v):
+        return varlen.attend(q, k, v, groups, scale, varlen.causal_window(form.window, groups.longest))[None], None
+    return padded(q, k, v, form, groups)[None], None
+
+
+def padded(q_THD: Tensor, k_THD: Tensor, v_THD: Tensor, form: _Form, groups: list[Group]) -> Tensor:
+    """[T, H, D] by torch's own attention, group by group: right on every device, with autograd's gradients."""
+    outs = [_fused(q_THD, k_THD, v_THD, form, group) for group in groups]
+    filling = outs[0].new_zeros(len(q_THD) - groups[-1].stop, *outs[0].shape[1:])
+    return torch.cat([*outs, filling])
 
 
 def _refuse_unknown(module: nn.Module, given: dict[str, Any]) -> None:

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import shutil
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -14,10 +15,15 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from feinschliff.engine import sharding
+from feinschliff.engine.ranks import ALONE
+from feinschliff.engine.sharding import Shards
 from feinschliff.errors import FeinschliffError, RunDirectoryError
 from feinschliff.results.training import CurvePoint
 from feinschliff.store.run_directory import disk_full
 
+WHOLE, DIVIDED = "state.safetensors", "state.dcp"
+"""The tensors of a checkpoint: all in one file, or a folder with the pieces of several processes."""
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -73,7 +79,7 @@ def save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary)
+        save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, temporary)
         sync(temporary)
         os.replace(temporary, path)
         sync(path.parent)
@@ -92,27 +98,41 @@ def is_full(error: Exception) -> bool:
     return any(os.strerror(code) in str(error) or f"os error {code}" in str(error) for code in FULL)
 
 
-def save(folder: Path, state: TrainState, tensors: dict[str, Tensor], keep: int) -> Path:
+@dataclass(frozen=True, slots=True)
+class Divided:
+    """That the tensors of a checkpoint are this process's pieces."""
+
+    shards: Shards
+    shapes: Mapping[str, Sequence[int]]
+    """Of the whole tensors, by name."""
+
+
+def save(
+    folder: Path, state: TrainState, tensors: dict[str, Tensor], keep: int, divided: Divided | None = None
+) -> Path:
     """Write ``step-N`` beside the older ones: built under a hidden name, synced, renamed, then the oldest removed.
 
-    A process killed at any point leaves either the old checkpoints or also the complete new one.
+    A process killed at any point leaves either the old checkpoints or also the complete new one. Where tensors are
+    ``divided`` all processes call this, and the first one makes and seals the folder.
 
     Raises:
         ResourceError: the disk is full; the last complete checkpoint is intact.
     """
     target = folder / f"step-{state.step:08d}"
     building = folder / f".{target.name}.tmp"
+    ranks = ALONE if divided is None else divided.shards.ranks
     try:
-        shutil.rmtree(building, ignore_errors=True)
-        building.mkdir(parents=True)
-        save_tensors(building / "state.safetensors", tensors)
-        (building / "state.json").write_text(state.to_json(), encoding="utf-8")
-        sync(building / "state.json")
-        sync(building)
-        if target.exists():
-            shutil.rmtree(target)
-        os.replace(building, target)
-        sync(folder)
+        if ranks.leads:
+            shutil.rmtree(building, ignore_errors=True)
+            building.mkdir(parents=True)
+        ranks.wait()
+        if divided is None:
+            save_tensors(building / WHOLE, tensors)
+        else:
+            divided.shards.write(building / DIVIDED, tensors, divided.shapes)
+        if ranks.leads:
+            _seal(building, target, state)
+        ranks.wait()
     except OSError as error:
         shutil.rmtree(building, ignore_errors=True)
         if is_full(error):
@@ -121,9 +141,20 @@ def save(folder: Path, state: TrainState, tensors: dict[str, Tensor], keep: int)
     except FeinschliffError:
         shutil.rmtree(building, ignore_errors=True)
         raise
-    for old in complete(folder)[:-keep]:
-        shutil.rmtree(old, ignore_errors=True)
+    if ranks.leads:
+        for old in complete(folder)[:-keep]:
+            shutil.rmtree(old, ignore_errors=True)
     return target
+
+
+def _seal(building: Path, target: Path, state: TrainState) -> None:
+    (building / "state.json").write_text(state.to_json(), encoding="utf-8")
+    sync(building / "state.json")
+    sync(building)
+    if target.exists():
+        shutil.rmtree(target)
+    os.replace(building, target)
+    sync(target.parent)
 
 
 def complete(folder: Path) -> list[Path]:
@@ -145,14 +176,20 @@ def load_state(checkpoint: Path) -> TrainState:
     return TrainState.from_json((checkpoint / "state.json").read_text(encoding="utf-8"))
 
 
-def load(checkpoint: Path) -> tuple[TrainState, dict[str, Tensor]]:
-    """Read one checkpoint.
+def load(checkpoint: Path, shards: Shards | None = None) -> tuple[TrainState, dict[str, Tensor]]:
+    """Read one checkpoint, however many processes wrote it; of its tensors this process's pieces where it has such.
 
     Raises:
         RunDirectoryError: a file in it is damaged (a checkpoint is complete when it appears, so the disk failed).
     """
     try:
-        return load_state(checkpoint), load_file(checkpoint / "state.safetensors")
+        state = load_state(checkpoint)
+        if (checkpoint / DIVIDED).exists():
+            return state, sharding.read(checkpoint / DIVIDED, shards)
+        tensors = load_file(checkpoint / WHOLE)
+        if shards is not None:
+            tensors = {name: shards.piece(one).clone() if one.dim() else one for name, one in tensors.items()}
+        return state, tensors
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise RunDirectoryError(
             f"checkpoint {checkpoint} cannot be read", why=str(error), remedy="remove that folder: an older one is used"

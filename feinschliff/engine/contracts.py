@@ -41,7 +41,7 @@ class PrefixStage:
     layers: int
     pooled: bool
     parameter_names: tuple[str, ...]
-    """The frozen parameters it depends on."""
+    """The frozen parameters it depends on, and buffers that hold weights."""
     pooling: str = ""
     """How states become one vector, where ``pooled``."""
 

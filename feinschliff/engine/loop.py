@@ -41,7 +41,8 @@ class Fit:
     metric: str
     validate: Callable[[], tuple[float, ...]] | None
     """(mean loss, metric) on the validation rows, and the metric that early stopping watches where that is a third; see
-    ``results.formats.goodness`` for which is better. None: there are no validation rows, the last weights are kept."""
+    ``results.formats.goodness`` for which is better. All processes call it together. None: there are no validation
+    rows, the last weights are kept."""
     checkpoints: Path
     state: TrainState = field(default_factory=TrainState)
     start_epoch: Callable[[int], None] = lambda _: None
@@ -125,13 +126,16 @@ def fit(run: Fit) -> Iterator[Event]:
         yield from _looked_at(run)
         # Asked once: a signal between two questions must not end a run unsaved.
         stop = learner.ranks.any(run.stop_requested())
-        if run.save_state and (stop or _checkpoint_due(run, saved_at, save_seconds)):
+        due = run.save_state and (stop or _checkpoint_due(run, saved_at, save_seconds))
+        if learner.masters.shards is not None:  # every process has a piece to save; the first one's clock counts
+            due = learner.ranks.any(due)
+        if due:
             saved_at = time.perf_counter()
             yield CheckpointSaved(step=state.step, path=str(save(run)))
             save_seconds = time.perf_counter() - saved_at
         if stop:
             raise Interrupted("stopped", remedy="start the same command again: it goes on where it was")
-    if training.regularisation.soup and run.validate is not None and learner.ranks.leads:
+    if training.regularisation.soup and run.validate is not None:
         yield _make_soup(run, run.validate)
     yield RunEnded(step=state.step, seconds=state.seconds)
 
@@ -185,8 +189,11 @@ def _keep(run: Fit) -> None:
 
 
 def _save_kept(run: Fit) -> None:
-    checkpoint.save_tensors(_kept_file(run, run.state.step), (run.learner.average or run.learner.masters).named())
-    _remove_unreferenced(run)
+    masters = run.learner.masters
+    kept = masters.whole((run.learner.average or masters).named())
+    if run.learner.ranks.leads:
+        checkpoint.save_tensors(_kept_file(run, run.state.step), kept)
+        _remove_unreferenced(run)
 
 
 def _evaluate(run: Fit, validate: Callable[[], tuple[float, ...]]) -> Evaluated:
@@ -194,7 +201,7 @@ def _evaluate(run: Fit, validate: Callable[[], tuple[float, ...]]) -> Evaluated:
     state, average = run.state, run.learner.average
     _average(run)
     with nullcontext() if average is None else average.in_place():
-        validation_loss, metric, *watched = validate()
+        validation_loss, metric, *watched = run.learner.ranks.agreed(validate())
     run.learner.network.train()
     good = goodness(run.metric, metric)
     earlier = (point.validation_metric for point in state.curve)
@@ -226,7 +233,7 @@ def _make_soup(run: Fit, validate: Callable[[], tuple[float, ...]]) -> Announced
 
     def score(weights: Weights) -> tuple[float, float]:
         with masters.lent([weights[name] for name in masters.names]):
-            loss, metric, *_ = validate()
+            loss, metric, *_ = run.learner.ranks.agreed(validate())
         return loss, metric
 
     points = ingredients(state.curve, run.learner.training.regularisation.soup, run.metric)
@@ -235,7 +242,8 @@ def _make_soup(run: Fit, validate: Callable[[], tuple[float, ...]]) -> Announced
         return Announced(f"none of the {len(points)} best validations' weights improve the best by being averaged in")
     before, state.best_metric = state.best_metric or 0.0, soup.metric
     state.soup_steps = list(soup.steps)
-    checkpoint.save_tensors(best_file(run), soup.weights)
+    if run.learner.ranks.leads:
+        checkpoint.save_tensors(best_file(run), soup.weights)
     said = ", ".join(map(str, soup.steps))
     return Announced(
         f"kept: the average of the weights after steps {said} (greedy soup): validation {run.metric} "
@@ -295,9 +303,19 @@ def save(run: Fit) -> Path:
     tensors |= {f"adam:{name}": value for name, value in run.learner.optimizer.state().items()}
     if run.learner.average is not None:
         tensors |= {f"average:{name}": value for name, value in run.learner.average.state().items()}
-    path = checkpoint.save(run.checkpoints, run.state, tensors, run.learner.training.keep_checkpoints)
-    _remove_unreferenced(run)
+    masters, divided = run.learner.masters, None
+    if masters.shards is not None:
+        divided = checkpoint.Divided(masters.shards, {key: masters.shapes[_parameter(key)] for key in tensors})
+    path = checkpoint.save(run.checkpoints, run.state, tensors, run.learner.training.keep_checkpoints, divided)
+    if run.learner.ranks.leads:
+        _remove_unreferenced(run)
     return path
+
+
+def _parameter(key: str) -> str:
+    """Whose weight, average or moment a checkpoint's tensor is: ``adam:exp_avg.NAME`` and the like."""
+    kind, name = key.split(":", 1)
+    return name.split(".", 1)[1] if kind == "adam" else name
 
 
 def _remove_unreferenced(run: Fit) -> None:
@@ -318,7 +336,7 @@ def resume(run: Fit) -> int | None:
     checkpoint.remove_unfinished(run.checkpoints)
     for folder in reversed(checkpoint.complete(run.checkpoints)):
         try:
-            state, tensors = checkpoint.load(folder)
+            state, tensors = checkpoint.load(folder, run.learner.masters.shards)
         except RunDirectoryError:
             shutil.rmtree(folder, ignore_errors=True)
             continue

@@ -86,4 +86,4 @@ class GroupedAdamW:
         """Restore what :meth:`state` gave."""
         for key, value in state.items():
             kind, name = key.split(".", 1)
-            self._adam.state[self.named[name]][kind] = value.clone()
+            self._adam.state[self.named[name]][kind] = value.to(self.named[name].device, copy=True)

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import copy
+import math
 import statistics
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from feinschliff.engine.devices import computes_bf16
+from feinschliff.engine.sharding import Shards
+
 Precision = Literal["fp32", "bf16"]
 DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
+ROWS, ROWS_ON_GPU = 512, 8192
+"""Of the products that are measured: a GPU is not busy with fewer."""
 GAIN_NEEDED = 1.2
 """bf16 is chosen where its matrix products are at least this many times faster; below, its rounding buys too little."""
 
@@ -32,8 +38,10 @@ def _seconds(dtype: torch.dtype, device: torch.device, rows: int, width: int) ->
 
 
 def choose(device: torch.device, hidden_width: int) -> tuple[Precision, str]:
-    """The faster type on this machine and a sentence that says why. Takes about a tenth of a second."""
-    rows, width = 512, max(256, min(hidden_width, 1024))
+    """The faster type on this device and a sentence that says why. Takes about a tenth of a second."""
+    if not computes_bf16(device):
+        return "fp32", f"precision fp32: {device} does not compute in bf16"
+    rows, width = ROWS if device.type == "cpu" else ROWS_ON_GPU, max(256, min(hidden_width, 1024))
     gain = _seconds(torch.float32, device, rows, width) / _seconds(torch.bfloat16, device, rows, width)
     name: Precision = "bf16" if gain >= GAIN_NEEDED else "fp32"
     return name, f"precision {name}: bf16 matrix products measured {gain:.1f} times as fast as fp32 on this machine"
@@ -60,32 +68,45 @@ class MasterWeights:
 
     In fp32 both are the same tensors. Frozen parameters of the body are cast once. Gradients of micro batches are
     summed in fp32. Masters are copies because what was loaded lies in one mapped file: a single view of it would keep
-    all of its pages.
+    all of its pages. With ``shards`` all of it is this process's piece, and the network's layers are divided here.
     """
 
-    def __init__(self, network: nn.Module, body: nn.Module, dtype: torch.dtype) -> None:
+    def __init__(
+        self, network: nn.Module, body: nn.Module, dtype: torch.dtype, *, shards: Shards | None = None
+    ) -> None:
         trained = [(name, p) for name, p in network.named_parameters() if p.requires_grad]
         self.names = [name for name, _ in trained]
-        self.working = [parameter for _, parameter in trained]
+        self.shapes = {name: tuple(parameter.shape) for name, parameter in trained}
+        self.shards = shards
+        self.working: list[Any] = [parameter for _, parameter in trained]
         originals = {id(parameter): parameter.data for parameter in self.working}
         for parameter in body.parameters():
             if parameter.is_floating_point():
                 parameter.data = parameter.data.to(dtype)
         self.masters: list[Tensor] = []
+        if shards is not None:
+            whole = [originals[id(parameter)] for parameter in self.working]
+            self.masters = [nn.Parameter(shards.piece(one).float().clone()) for one in whole]
+            shards.divide(body, body.layers)  # type: ignore[arg-type]
+            divided = dict(network.named_parameters())
+            self.working = [divided[name] for name in self.names]
+            self._pairs = list(zip(self.masters, self.working, strict=True))
+            return
         for parameter in self.working:
             same = parameter.dtype == torch.float32
             self.masters.append(parameter if same else nn.Parameter(originals[id(parameter)].float().clone()))
-        self._pairs = [(m, w) for m, w in zip(self.masters, self.working, strict=True) if m.data_ptr() != w.data_ptr()]
+        self._pairs = [(m, w) for m, w in zip(self.masters, self.working, strict=True) if m is not w]
 
     def collect_gradients(self) -> None:
         """Move the gradients of one backward pass to the masters, adding in fp32."""
         for master, working in self._pairs:
             if working.grad is None:
                 continue
+            grad = self._piece(working.grad)
             if master.grad is None:
-                master.grad = working.grad.float()
+                master.grad = grad.float()
             else:
-                master.grad.add_(working.grad)
+                master.grad.add_(grad)
             working.grad = None
 
     def discard_gradients(self) -> None:
@@ -98,7 +119,7 @@ class MasterWeights:
         """Give the network the masters' values."""
         if self._pairs:
             masters, working = zip(*self._pairs, strict=True)
-            torch._foreach_copy_([w.data for w in working], [m.data for m in masters])
+            torch._foreach_copy_([self._piece(w.data) for w in working], [m.data for m in masters])
 
     @contextmanager
     def lent(self, values: list[Tensor]) -> Iterator[None]:
@@ -112,7 +133,7 @@ class MasterWeights:
 
     def _place(self, values: list[Tensor]) -> None:
         for master, value in zip(self.masters, values, strict=True):
-            master.data = value
+            master.data = value.to(master.device)
         self.publish()
 
     @torch.no_grad()
@@ -129,3 +150,17 @@ class MasterWeights:
     def named(self) -> dict[str, Tensor]:
         """The masters' values by parameter name (no copies)."""
         return {name: master.detach() for name, master in zip(self.names, self.masters, strict=True)}
+
+    def whole(self, named: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Values by parameter name, put together from all processes' pieces where they are divided: see ``Shards``."""
+        return named if self.shards is None else self.shards.gathered(named, self.shapes)
+
+    @property
+    def num_parameters(self) -> int:
+        """Trained ones, over all processes."""
+        return sum(math.prod(shape) for shape in self.shapes.values())
+
+    def _piece(self, tensor: Any) -> Tensor:
+        """What of a tensor this process keeps."""
+        found: Tensor = tensor if self.shards is None else tensor.to_local()
+        return found

@@ -1,6 +1,7 @@
 """Outputs of the frozen lowest layers, computed once and kept under a key of everything they depend on.
 
-In memory, or past a limit in a memory-mapped file. Knows no architecture: the network says where its prefix ends.
+In the machine's memory, wherever the network computes, or past a limit in a memory-mapped file. Knows no architecture:
+the network says where its prefix ends.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from torch import Tensor
 
 from feinschliff.engine.batching import Batch, by_length
 from feinschliff.engine.contracts import PrefixStage, Table
+from feinschliff.engine.devices import device_of, on
 from feinschliff.errors import RunDirectoryError
 from feinschliff.store.run_directory import disk_full
 
@@ -55,11 +57,11 @@ class PrefixCache:
 def cache_key(network: Any, stage: PrefixStage, table: Table) -> str:
     """SHA-256 over frozen weights, their precision, token ids, row borders, segments and the stage."""
     digest = hashlib.sha256(f"{stage.layers}:{stage.pooled}:{stage.pooling}".encode())
-    named = dict(network.named_parameters())
+    named = {**dict(network.named_buffers()), **dict(network.named_parameters())}
     for name in stage.parameter_names:
         parameter = named[name].detach()
         digest.update(f"{name}:{parameter.dtype}:{tuple(parameter.shape)}".encode())
-        digest.update(parameter.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+        digest.update(parameter.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     for array in table.arrays():
         digest.update(b"-" if array is None else array.tobytes())
     return digest.hexdigest()
@@ -95,7 +97,7 @@ def build(
     key, outputs, file = cache_key(network, stage, table), None, None
     for rows in by_length(table.lengths, max_tokens):
         batch = table.collate(rows)
-        states = network.run_prefix(batch, stage)
+        states = network.run_prefix(on(batch, device_of(network)), stage).cpu()
         if outputs is None:
             shape = (table.num_places(stage.pooled), *states.shape[1:])
             if math.prod(shape) * states.element_size() > memory_gib * 2**30:

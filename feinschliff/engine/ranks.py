@@ -59,6 +59,22 @@ class Ranks:
         dist.all_reduce(found)
         return [float(value) for value in found]
 
+    def most(self, number: int) -> int:
+        """The largest over all processes."""
+        if self.count == 1:
+            return number
+        found = torch.tensor(number)
+        dist.all_reduce(found, dist.ReduceOp.MAX)
+        return int(found)
+
+    def agreed(self, numbers: Sequence[float]) -> list[float]:
+        """The first process's numbers, for all: decisions taken on them are the same everywhere."""
+        if self.count == 1:
+            return list(numbers)
+        found = torch.tensor(numbers, dtype=torch.float64)
+        dist.broadcast(found, 0)
+        return [float(value) for value in found]
+
     def any(self, said: bool) -> bool:
         """Whether one of them says so."""
         return said if self.count == 1 else self.total(float(said))[0] > 0
@@ -85,7 +101,8 @@ def join(rank: int, count: int) -> Ranks:
     if count == 1:
         return ALONE
     if not dist.is_initialized():
-        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=PATIENCE)
+        # what is decided together are tensors on the CPU, everywhere
+        dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=PATIENCE)
     return Ranks(rank, count)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -12,7 +13,9 @@ from torch import Tensor
 
 from feinschliff.engine.batching import Batch, Targets, by_length
 from feinschliff.engine.contracts import Table
+from feinschliff.engine.devices import device_of, on
 from feinschliff.engine.prefix_cache import PrefixCache
+from feinschliff.engine.ranks import ALONE, Ranks
 
 Floats = npt.NDArray[np.float32]
 
@@ -37,25 +40,35 @@ def outputs(
     targets: Targets | None = None,
     cache: PrefixCache | None = None,
     on_rows: Callable[[int], None] = lambda _: None,
+    ranks: Ranks = ALONE,
 ) -> Floats:
     """[N, ...] for all rows of ``table``, or [total tokens, ...], in its order. Only what the task keeps is kept.
 
     Args:
         targets: given to the batches, where the task's answers carry the loss.
+        ranks: the processes that share the batches; all get all outputs, the same bits as one process computes.
     """
     network.eval()
     out: Floats | None = None
+    batches = list(by_length(table.lengths, max_tokens))
+    own = batches[ranks.rank :: ranks.count]
+    idle = math.ceil(len(batches) / ranks.count) - len(own)  # all compute as often: their weights may be divided
     with torch.inference_mode():
-        for rows in by_length(table.lengths, max_tokens):
+        for number, rows in enumerate([*own, *batches[:idle]]):
             batch = table.collate(rows, targets)
             if cache is not None:
                 cache.attach(batch, table)
-            part = predictor.predict(network, batch).float().numpy()
+            part = predictor.predict(network, on(batch, device_of(network))).float().cpu().numpy()
             if out is None:
-                out = np.empty((table.num_places(not predictor.per_token), *part.shape[1:]), dtype=np.float32)
+                out = np.zeros((table.num_places(not predictor.per_token), *part.shape[1:]), dtype=np.float32)
+            if number >= len(own):
+                continue
             out[table.places(batch, not predictor.per_token).numpy()] = part
             on_rows(len(rows))
-    return np.empty((0, 0), np.float32) if out is None else out
+    if out is None:
+        return np.empty((0, 0), np.float32)
+    ranks.add([torch.from_numpy(out)])
+    return out
 
 
 def mean_loss(probabilities_NC: Floats, targets: Tensor) -> float:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,10 +17,12 @@ from feinschliff.engine.averaging import AveragedWeights
 from feinschliff.engine.batching import Batch, Ints, Targets, epoch_order, micro_batches
 from feinschliff.engine.class_balance import Floats, balanced_order
 from feinschliff.engine.contracts import CoupledObjective, Objective, Table
+from feinschliff.engine.devices import device_of, on
 from feinschliff.engine.optimizers import GroupedAdamW
 from feinschliff.engine.precision import MasterWeights
 from feinschliff.engine.prefix_cache import PrefixCache
 from feinschliff.engine.ranks import ALONE, Ranks
+from feinschliff.engine.seeds import random_states, restore_random_states
 
 
 @dataclass(slots=True)
@@ -70,7 +74,8 @@ def backward(learner: Learner, rows: Ints) -> StepLoss:
     if isinstance(learner.objective, CoupledObjective):
         return coupled_backward(learner, learner.objective, rows)
     loss_sum, num_targets, num_tokens = 0.0, 0.0, 0
-    for part in micro_batches(rows, learner.table.lengths, learner.training.micro_batch_tokens):
+    parts = list(micro_batches(rows, learner.table.lengths, learner.training.micro_batch_tokens))
+    for part in parts:
         batch = _batch(learner, part)
         out = learner.objective.loss(learner.network, batch)
         torch.autograd.backward(out.loss_sum if out.penalty is None else out.loss_sum + out.penalty)
@@ -78,7 +83,17 @@ def backward(learner: Learner, rows: Ints) -> StepLoss:
         loss_sum += float(out.loss_sum.detach())
         num_targets += out.num_targets
         num_tokens += batch.num_tokens
+    if learner.masters.shards is not None:
+        _keep_pace(learner, parts)
     return StepLoss(loss_sum, num_targets, num_tokens)
+
+
+def _keep_pace(learner: Learner, parts: list[Ints]) -> None:
+    """Passes that count nothing, until all processes have made as many: each needs the others' pieces of weights."""
+    row = parts[0][:1] if parts else np.zeros(1, dtype=np.int64)
+    for _ in range(learner.ranks.most(len(parts)) - len(parts)):
+        torch.autograd.backward(learner.objective.loss(learner.network, _batch(learner, row)).loss_sum * 0.0)
+        learner.masters.collect_gradients()
 
 
 def coupled_backward(learner: Learner, objective: CoupledObjective, rows: Ints) -> StepLoss:
@@ -98,12 +113,12 @@ def coupled_backward(learner: Learner, objective: CoupledObjective, rows: Ints) 
         torch.autograd.backward(out.loss_sum)
         learner.masters.collect_gradients()
         return StepLoss(float(out.loss_sum.detach()), out.num_targets, whole.num_tokens)
-    whole = learner.table.collate(rows, learner.targets)
+    whole = on(learner.table.collate(rows, learner.targets), device_of(network))
     states, found, numbers = [], [], []
     with torch.no_grad():
         for part in parts:
             batch = _batch(learner, part)
-            states.append(torch.get_rng_state())
+            states.append(random_states())
             found.append(objective.embed(network, batch))
             numbers.append(batch.rows)
     places = _places(torch.cat(numbers), whole.rows)
@@ -112,7 +127,7 @@ def coupled_backward(learner: Learner, objective: CoupledObjective, rows: Ints) 
     gradient_Bd = torch.empty_like(outputs_Bd)
     gradient_Bd[places] = torch.autograd.grad(out.loss_sum, outputs_Bd)[0]
     for part, state, gradient in zip(parts, states, torch.split(gradient_Bd, [len(n) for n in numbers]), strict=True):
-        torch.set_rng_state(state)
+        restore_random_states(state)
         torch.autograd.backward(objective.embed(network, _batch(learner, part)), gradient)
         learner.masters.collect_gradients()
     return StepLoss(float(out.loss_sum.detach()), out.num_targets, whole.num_tokens)
@@ -122,7 +137,7 @@ def _batch(learner: Learner, rows: Ints) -> Batch:
     batch = learner.table.collate(rows, learner.targets)
     if learner.cache is not None:
         learner.cache.attach(batch, learner.table)
-    return batch
+    return on(batch, device_of(learner.network))
 
 
 def _places(numbers: Tensor, wanted: Tensor) -> Tensor:
@@ -132,13 +147,21 @@ def _places(numbers: Tensor, wanted: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def divide_and_clip(masters: list[Tensor], num_targets: float, max_grad_norm: float | None) -> float:
-    """Divide summed gradients by the targets and scale them to the norm limit, in one pass. Returns the mean's norm."""
+def divide_and_clip(
+    masters: list[Tensor], num_targets: float, max_grad_norm: float | None, among: Ranks = ALONE
+) -> float:
+    """Divide summed gradients by the targets and scale them to the norm limit, in one pass. Returns the mean's norm.
+
+    ``among`` are the processes that hold a piece of each gradient.
+    """
     grads = [master.grad for master in masters if master.grad is not None]
     scale, norm = 1.0 / num_targets, 0.0
     if max_grad_norm is not None:
         norms = torch._foreach_norm(grads)
-        norm = float(torch.linalg.vector_norm(torch.stack(list(norms)))) * scale
+        norm = float(torch.linalg.vector_norm(torch.stack(list(norms))))
+        if among.count > 1:
+            norm = math.sqrt(among.total(norm * norm)[0])
+        norm *= scale
         scale *= min(1.0, max_grad_norm / (norm + 1e-6))
     torch._foreach_mul_(grads, scale)
     return norm
@@ -149,7 +172,8 @@ def _over_all(learner: Learner, loss: StepLoss, num_targets: float) -> tuple[Ste
     for master in learner.masters.masters:
         if master.grad is None:
             master.grad = torch.zeros_like(master)
-    learner.ranks.add([master.grad for master in learner.masters.masters if master.grad is not None])
+    if learner.masters.shards is None:
+        learner.ranks.add([master.grad for master in learner.masters.masters if master.grad is not None])
     sums = learner.ranks.total(loss.loss_sum, loss.num_targets, loss.num_tokens, num_targets)
     return StepLoss(sums[0], sums[1], int(sums[2])), sums[3]
 
@@ -166,7 +190,8 @@ def train_step(learner: Learner, rows: Ints, schedule_factor: float) -> StepLoss
         loss, num_targets = _over_all(learner, loss, num_targets)
     if learner.anchor is not None and not learner.anchor.decoupled:
         learner.anchor.add_gradients(num_targets)
-    divide_and_clip(learner.masters.masters, num_targets, learner.training.max_grad_norm)
+    among = ALONE if learner.masters.shards is None else learner.ranks
+    divide_and_clip(learner.masters.masters, num_targets, learner.training.max_grad_norm, among)
     if learner.anchor is not None and learner.anchor.decoupled:
         learner.anchor.decay(learner.optimizer.rates(schedule_factor))
     learner.optimizer.step(schedule_factor)

@@ -81,7 +81,7 @@ def _gradient(
     """Of the summed loss by the logits, written over them; by what was before the cap where there is one."""
     slope = None if softcap is None else 1.0 - (logits / softcap).square()
     grad = logits.sub_(normaliser[:, None]).exp_()
-    grad[torch.arange(len(targets)), targets] -= 1.0
+    grad[torch.arange(len(targets), device=targets.device), targets] -= 1.0
     if weights is not None:
         grad.mul_(weights[:, None])
     return grad if slope is None else grad.mul_(slope)
@@ -125,5 +125,5 @@ def token_scores(states_nd: Tensor, weight_Vd: Tensor, targets_n: Tensor, softca
         losses.append(torch.logsumexp(logits, 1) - logits.gather(1, targets[:, None])[:, 0])
         correct.append(logits.argmax(1) == targets)
     if not losses:
-        return TokenScores(torch.zeros(0), torch.zeros(0, dtype=torch.bool))
+        return TokenScores(states_nd.new_zeros(0, dtype=torch.float32), states_nd.new_zeros(0, dtype=torch.bool))
     return TokenScores(torch.cat(losses), torch.cat(correct))

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Literal
 
 import torch
@@ -249,8 +250,9 @@ def _as_stored(module: Any) -> tuple[Tensor, Tensor | None] | None:
 
 
 def _by_trying(module: Any) -> tuple[Tensor, Tensor | None]:
-    parameter = next(module.parameters())
-    unit = torch.eye(module.in_features, device=parameter.device, dtype=parameter.dtype)
+    held = next(chain(module.parameters(), module.buffers()))  # weights in fewer bits are buffers
+    dtype = held.dtype if held.is_floating_point() else torch.float32
+    unit = torch.eye(module.in_features, device=held.device, dtype=dtype)
     zero = module(unit[:1] * 0.0)
     return (module(unit) - zero).t(), zero[0] if bool(zero.any()) else None
 

@@ -8,24 +8,31 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import psutil
+from feinschliff.engine.devices import device_of, free_bytes
 
 SHARE = 0.4
 """Of the memory that is free when a run begins."""
-KEPT_PER_OUTPUT = 2.0
-"""Numbers kept for each number that linear layers give: SmolLM2 keeps 21 kB a token and layer in bf16, whose linear
-layers give 5,184 numbers."""
+KEPT_PER_OUTPUT = 2.7
+"""Numbers kept for each number that linear layers give, at the peak of a step: SmolLM2, whose linear layers give 5,184
+numbers a token and layer, takes 26 to 28 KiB in bf16 (``benchmarks/long_rows.py``)."""
+
+
+def bytes_per_token(network: Any) -> float:
+    """What the backward pass waits with, by the linear layers of the model itself: of adapters next to nothing is."""
+    import torch
+
+    parts = network.body.layers[0].named_modules()
+    outputs = sum(
+        part.out_features for name, part in parts if isinstance(part, torch.nn.Linear) and "lora_" not in name
+    )
+    size = next(network.body.parameters()).element_size()
+    return float(KEPT_PER_OUTPUT * outputs * size * network.body.num_layers)
 
 
 def bound(network: Any, longest: int, micro_batch_tokens: int, say: Callable[[str], None]) -> None:
     """Let layers of batches that would not fit be computed twice (Chen et al. 2016); nothing changes for others."""
-    import torch
-
-    layer = network.body.layers[0]
-    outputs = sum(part.out_features for part in layer.modules() if isinstance(part, torch.nn.Linear))
-    size = next(network.body.parameters()).element_size()
-    per_token = KEPT_PER_OUTPUT * outputs * size * network.body.num_layers
-    network.body.checkpoint_above = int(SHARE * psutil.virtual_memory().available / max(1.0, per_token))
+    per_token = bytes_per_token(network)
+    network.body.checkpoint_above = int(SHARE * free_bytes(device_of(network)) / max(1.0, per_token))
     largest = max(longest, micro_batch_tokens)
     if largest > network.body.checkpoint_above:
         say(

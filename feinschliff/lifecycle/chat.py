@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from feinschliff.config.generation import SamplingConfig
+from feinschliff.config.generation import SamplingConfig, WritingPrecision
 from feinschliff.data.conversations import ASSISTANT, SYSTEM, USER, Conversation, Message
 from feinschliff.errors import InputError
 from feinschliff.predictor import Predictor
@@ -20,14 +20,17 @@ class ChatSession:
         InputError: the run's model writes no answers.
     """
 
-    def __init__(self, run: Path, sampling: SamplingConfig, system: str | None = None) -> None:
-        predictor = Predictor(run)
+    def __init__(
+        self, run: Path, sampling: SamplingConfig, system: str | None = None, precision: WritingPrecision = "auto"
+    ) -> None:
+        predictor = Predictor(run, precision=precision)
         if not predictor.writes:
             raise InputError(
                 f"{run} holds no language model",
                 why=f"its task is {predictor.facts.task['type']}",
                 remedy=f"ask it with: feinschliff predict {run} TEXT",
             )
+        self.notes = predictor.notes
         self.base_model = predictor.facts.base_model
         self._writer: Any = predictor.task.writer()
         self._sampling = sampling

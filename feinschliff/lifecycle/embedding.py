@@ -21,7 +21,7 @@ from feinschliff.data.scan import Texts
 from feinschliff.engine.precision import DTYPES
 from feinschliff.lifecycle.decoders import lengths_of_rows
 from feinschliff.lifecycle.observing import Observer, counted
-from feinschliff.lifecycle.prepare import precision_of
+from feinschliff.lifecycle.placing import device_for, precision_of
 from feinschliff.models.sources import ResolvedModel
 from feinschliff.tasks._rivals import frozen_features
 from feinschliff.tasks._row_network import RowNetwork
@@ -40,6 +40,7 @@ class FrozenEncoder:
         self.task: Any = registry.load("task", config.task.type).create(config.task, context)
         self.network: Any = self.task.load_model(config.model, model.folder).eval()
         self.max_length_tokens = min(config.model.max_length_tokens or 10**9, self.task.loaded.max_length_tokens)
+        self.network.to(device_for(config.task.type, config.training.device)[0])
         precision, _ = precision_of(config, self.network)
         self.network.body.to(DTYPES[precision])
         self._observers = observers

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from feinschliff.config.data import DataConfig
 from feinschliff.config.evaluation import EvaluationConfig
@@ -13,6 +14,8 @@ from feinschliff.data.examples import Example
 from feinschliff.data.load import load_examples
 from feinschliff.errors import DataError, InputError, RunDirectoryError
 from feinschliff.lifecycle import held_out
+from feinschliff.lifecycle.against_base import changed, judge_of
+from feinschliff.lifecycle.judge import beside, compared, deciding
 from feinschliff.lifecycle.observing import Observer, counted
 from feinschliff.predictor import ModelFacts, Predictor
 from feinschliff.reports.pages import write_report
@@ -29,19 +32,24 @@ def evaluate(
     target: str | None = None,
     reading: DataConfig | None = None,
     observers: Sequence[Observer] = (),
+    changes: Mapping[str, Any] | None = None,
 ) -> EvaluationResult:
     """Judge a run's model. Without sources, on the rows that the run held out. The run gets a report of it.
 
     Args:
         text_columns, target: of the sources, where they are named otherwise than in the run's own data.
         reading: encoding, delimiter, header and label separator of the sources, where they are not to be found.
+        changes: fields of ``EvaluationConfig`` that are to be others than those of the run.
 
     Raises:
+        ConfigError: ``changes`` do not hold, or ask for a judge where there is nothing to judge.
+        InputError: the judge's endpoint refuses the key, the model or the request, or cannot be reached.
         RunDirectoryError: there is no finished model, or the run's configuration cannot be read.
         DataError: the file cannot be read, has no labels, or has labels that the model does not know.
     """
     predictor = Predictor(run)
-    facts, config = predictor.facts, _asked_of(run)
+    facts, config = predictor.facts, changed(_asked_of(run), changes or {})
+    judge = judge_of(run, config, writes=predictor.writes)
     if sources:
         reading = reading or DataConfig()
         columns = columns_of(facts.columns, text_columns, target, reading.label_separator)
@@ -55,7 +63,13 @@ def evaluate(
     seconds = time.perf_counter() - begin
     result = predictor.task.judge(scored.answers, examples, facts.metric, config)
     found = {"rows_per_second": len(examples) / max(seconds, 1e-9), "notes": [*notes, *scored.notes]}
-    return _reported(result.model_copy(update=found), run, sources)
+    result = result.model_copy(update=found)
+    if judge is not None:
+        rival, theirs = judge.base_answers(examples, facts.context, config.written_rows, observers)
+        pairs = predictor.task.side_by_side(scored.answers, theirs, examples)
+        result = beside(result, predictor.task.judge(theirs, examples, facts.metric, config))
+        result = compared(judge.endpoint, pairs, rival, observers).on(result)
+    return _reported(deciding(result, config.metric or facts.metric), run, sources)
 
 
 def _asked_of(run: Path) -> EvaluationConfig:

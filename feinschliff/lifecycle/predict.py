@@ -8,7 +8,7 @@ from pathlib import Path
 
 from feinschliff import registry
 from feinschliff.config.data import DataConfig
-from feinschliff.config.generation import SamplingConfig
+from feinschliff.config.generation import SamplingConfig, WritingPrecision
 from feinschliff.data.conversations import USER, Conversation, Message
 from feinschliff.data.examples import Example, Place
 from feinschliff.data.image_rows import examples_of_paths
@@ -31,6 +31,7 @@ def predict(
     text_columns: Sequence[str] = (),
     reading: DataConfig | None = None,
     sampling: SamplingConfig | None = None,
+    precision: WritingPrecision = "auto",
     observers: Sequence[Observer] = (),
 ) -> list[PredictionResult]:
     """One result a text (for pairs: two texts, or one with a tab between the two), or a row of the sources.
@@ -41,13 +42,17 @@ def predict(
         text_columns: of the sources, where they are named otherwise than in the run's own data.
         reading: encoding, delimiter and header of the sources, where they are not to be found.
         sampling: how a language model chooses its words; None: always the likeliest.
+        precision: what a language model computes in.
         observers: told what was found in the sources, how far it is, and how many rows were cut.
 
     Raises:
         RunDirectoryError: there is no finished model.
+        InputError: sampling or bf16 is asked of a model that is none.
         DataError: the file cannot be read, or texts do not come in pairs where the model takes pairs.
     """
-    predictor = Predictor(run)
+    predictor = Predictor(run, precision=precision)
+    for note in predictor.notes:
+        tell(observers, Announced(note))
     if sources:
         columns = _columns(predictor.facts, text_columns)
         examples, dropped, found = load_examples(

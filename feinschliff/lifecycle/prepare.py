@@ -18,24 +18,26 @@ from feinschliff.config.run import RunConfig
 from feinschliff.data.examples import Example, Splits
 from feinschliff.engine import prefix_cache, seeds
 from feinschliff.engine.averaging import AveragedWeights
-from feinschliff.engine.batching import FORWARD_TOKENS, NO_TARGET, Ints, TokenTable, TokenTargets, micro_batches
+from feinschliff.engine.batching import FORWARD_TOKENS, TokenTable
 from feinschliff.engine.optimizers import GroupedAdamW
-from feinschliff.engine.precision import DTYPES, MasterWeights, Precision, choose, choose_by_running
+from feinschliff.engine.precision import DTYPES, MasterWeights, Precision
 from feinschliff.engine.ranks import ALONE, Ranks
 from feinschliff.engine.scoring import outputs
+from feinschliff.engine.sharding import Shards
 from feinschliff.engine.step import Learner
 from feinschliff.engine.text_groups import TextGroups
 from feinschliff.errors import ConfigError, DataError
 from feinschliff.lifecycle import activations, row_notes
+from feinschliff.lifecycle.head_start import start_head
 from feinschliff.lifecycle.parameters import share
-from feinschliff.lifecycle.regularise import regularise, watched_metric
+from feinschliff.lifecycle.placing import device_for, precision_of
+from feinschliff.lifecycle.regularise import learning_metric, regularise, watched_metric
 from feinschliff.models.live_embedding import LiveEmbedding, live_ids
 from feinschliff.models.sources import ResolvedModel
 from feinschliff.tasks._decoder_network import DecoderNetwork
 from feinschliff.tasks._row_network import RowNetwork
 from feinschliff.tasks._task import EncodedSet, Floats, TaskContext, encoded
 
-PROBED_IMAGES = 4
 FEWEST_TOKENS = 8
 """Of text in a row."""
 
@@ -55,11 +57,13 @@ class Prepared:
     precision: Precision
     max_length_tokens: int
     live_ids: Any
+    expected_loss: float | None = None
+    """Of the first batch, where the network is divided by now and could not be asked any more."""
     announcements: list[str] = field(default_factory=list)
 
     def validate(self) -> tuple[float, ...]:
         """(mean loss, deciding metric) on the validation rows, and what early stopping watches if that is a third."""
-        found, validation = self.validation_outputs(), self.validation
+        found, validation = self.validation_outputs(self.learner.ranks), self.validation
         if validation.targets is None:
             raise DataError("the validation rows have no labels")
         answers = self.task.answers(found, validation)
@@ -68,8 +72,8 @@ class Prepared:
         loss: float = self.task.validation_loss(found, validation)
         return loss, *(self.task.score(answers, validation.examples, name) for name in names)
 
-    def validation_outputs(self) -> Floats:
-        """Outputs of the network as it is now, for all validation rows."""
+    def validation_outputs(self, ranks: Ranks = ALONE) -> Floats:
+        """Outputs of the network as it is now, for all validation rows; computed by all of ``ranks``."""
         return outputs(
             self.task,
             self.network,
@@ -77,6 +81,7 @@ class Prepared:
             max_tokens=min(self.config.training.micro_batch_tokens, FORWARD_TOKENS),
             targets=self.validation.targets,
             cache=self.validation_cache,
+            ranks=ranks,
         )
 
     def close(self) -> None:
@@ -135,7 +140,7 @@ def deciding_metric(config: RunConfig, splits: Splits) -> tuple[str, str]:
             why="only metrics of which more is better, known for such rows",
             remedy=f"one of: {', '.join(task.deciding_metrics())}",
         )
-    watched_metric(config, asked, task.deciding_metrics())
+    watched_metric(config, learning_metric(config, asked, splits.columns.kind), task.deciding_metrics())
     return asked, "as asked"
 
 
@@ -190,6 +195,8 @@ def prepare(
         notes.append(message)
         announce(message)
 
+    device, why = device_for(config.task.type, config.training.device)
+    say(why)
     task = task_of(config, splits)
     method = registry.load("method", config.method.type).create(config.method)
     network = task.load_model(config.model, model.folder)
@@ -197,15 +204,14 @@ def prepare(
         say(message)
     limit, why = length_limit(config, task, method.num_virtual_tokens)
     say(why)
-    train, validation = (
-        encoded(task, rows, limit, method.num_virtual_tokens) for rows in (splits.train, splits.validation)
-    )
-    row_notes.refuse_unlearnable(train, validation)
-    row_notes.say_cut(train, validation, say)
-    _adapt(config, method, network)
+    train, validation = _encoded(task, splits, limit, method.num_virtual_tokens, say)
+    _adapt(config, method, network, say)
     live = _restrict_embeddings(network, train, say)
+    network.to(device)
     precision = _precision_for_all(config, network, ranks, say) if precision is None else precision
-    masters = MasterWeights(network, network.body, DTYPES[precision])
+    shards = Shards(ranks, device) if config.training.parallelism == "fsdp" and ranks.count > 1 else None
+    expected = None if shards is None else task.expected_first_loss()
+    masters = MasterWeights(network, network.body, DTYPES[precision], shards=shards)
     if isinstance(network, DecoderNetwork):
         activations.bound(network, int(max(train.table.lengths, default=0)), config.training.micro_batch_tokens, say)
     say(f"{share(config, network, masters)}: {method.describe(network)}")
@@ -226,11 +232,21 @@ def prepare(
         ranks=ranks,
     )
     regularise(learner, config, task, say)
-    metric, reason = deciding_metric(config, splits)
-    say(f"deciding metric {metric}: {reason}")
-    return Prepared(
-        config, task, method, network, learner, validation, validation_cache, metric, precision, limit, live, notes
-    )
+    deciding, reason = deciding_metric(config, splits)
+    say(f"deciding metric {deciding}: {reason}")
+    metric = learning_metric(config, deciding, splits.columns.kind, say)
+    parts = (config, task, method, network, learner, validation, validation_cache, metric, precision, limit, live)
+    return Prepared(*parts, expected, notes)
+
+
+def _encoded(
+    task: Any, splits: Splits, limit: int, num_virtual_tokens: int, say: Callable[[str], None]
+) -> tuple[EncodedSet, EncodedSet]:
+    """Training and validation rows; what was cut is said, and rows of which nothing can be learned are refused."""
+    train, validation = (encoded(task, rows, limit, num_virtual_tokens) for rows in (splits.train, splits.validation))
+    row_notes.refuse_unlearnable(train, validation)
+    row_notes.say_cut(train, validation, say)
+    return train, validation
 
 
 def _precision_for_all(config: RunConfig, network: Any, ranks: Ranks, say: Callable[[str], None]) -> Precision:
@@ -240,7 +256,10 @@ def _precision_for_all(config: RunConfig, network: Any, ranks: Ranks, say: Calla
     return "bf16" if ranks.told(precision) == "bf16" else "fp32"
 
 
-def _adapt(config: RunConfig, method: Any, network: Any) -> None:
+def _adapt(config: RunConfig, method: Any, network: Any, say: Callable[[str], None]) -> None:
+    method.quantise_base(network)
+    if method.quantised is not None:
+        say(method.quantised.sentence)
     torch.manual_seed(seeds.derive(config.seed, "method"))
     method.adapt(network)
     if not any(parameter.requires_grad for parameter in network.parameters()):
@@ -276,28 +295,6 @@ def _trained_embeddings(network: Any) -> str | None:
 def _average(config: RunConfig, masters: MasterWeights) -> AveragedWeights | None:
     width, base_share = config.training.weight_averaging, config.training.base_weights_share
     return AveragedWeights(masters, width, base_share) if width or base_share else None
-
-
-def precision_of(config: RunConfig, network: Any) -> tuple[Precision, str]:
-    """The precision asked for, or the one that is faster for this network here, and why.
-
-    Raises:
-        ConfigError: bf16 was asked for, and the network cannot compute in it.
-    """
-    if isinstance(network, RowNetwork) and network.body.fp32_only:
-        if config.training.precision == "bf16":
-            raise ConfigError(
-                "Keras models compute in fp32 here",
-                where="training.precision",
-                why="Keras's layers cast everything to their own type",
-                remedy="leave it at auto",
-            )
-        return "fp32", "precision fp32: Keras's layers compute in it"
-    if config.training.precision != "auto":
-        return config.training.precision, f"precision {config.training.precision}: as asked"
-    if isinstance(network, RowNetwork):
-        return choose_by_running(network.body, network.made_up(PROBED_IMAGES))
-    return choose(torch.device("cpu"), network.body.hidden_width)
 
 
 def _optimizer(
@@ -344,42 +341,6 @@ def _caches(
     if train_cache is not None:
         say(f"frozen prefix computed once: {train_cache.description}")
     return train_cache, validation_cache
-
-
-@torch.no_grad()
-def start_head(
-    task: Any, network: Any, train: EncodedSet, config: RunConfig, cache: prefix_cache.PrefixCache | None
-) -> None:
-    """Start the head from the frozen network's features, on rows that the task picks."""
-    if train.targets is None:
-        raise DataError("the training rows have no labels")
-    at_probe = config.model.head_init == "linear_probe"
-    rows = (task.probe_rows if at_probe else task.head_rows)(train, config.seed)
-    if not len(rows):
-        return
-    network.eval()
-    features, targets, place = [], [], []
-    for part in micro_batches(rows, train.table.lengths, min(config.training.micro_batch_tokens, FORWARD_TOKENS)):
-        batch = train.table.collate(part, train.targets)
-        if cache is not None:
-            cache.attach(batch, train.table)
-        found, goal = network.features(batch), batch.targets
-        if goal is None:
-            raise DataError("the training rows have no labels")
-        if isinstance(train.targets, TokenTargets):
-            found, goal = found[goal != NO_TARGET], goal[goal != NO_TARGET]
-        features.append(found)
-        targets.append(goal)
-        place.append(batch.rows)
-    order = slice(None) if isinstance(train.targets, TokenTargets) else _order_of(rows, torch.cat(place))
-    start = task.start_head_at_probe if at_probe else task.start_head
-    start(network, torch.cat(features)[order], torch.cat(targets)[order])
-
-
-def _order_of(rows: Ints, found: torch.Tensor) -> torch.Tensor:
-    """What brings ``found`` into the order of ``rows``."""
-    at = {int(row): index for index, row in enumerate(found)}
-    return torch.tensor([at[int(row)] for row in rows])
 
 
 def texts_of(examples: list[Example]) -> list[str]:

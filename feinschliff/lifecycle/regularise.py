@@ -1,4 +1,7 @@
-"""The options against overfitting, forgetting and uneven classes, put into a learner. Knows which, not how."""
+"""The options against overfitting, forgetting and uneven classes, put into a learner; what validation rows choose by.
+
+Knows which, not how.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
+from feinschliff import registry
 from feinschliff.config.run import RunConfig
 from feinschliff.engine.anchoring import Anchor
 from feinschliff.engine.class_balance import class_weights, row_chances
@@ -15,6 +19,8 @@ from feinschliff.engine.pair_contrast import PairContrast
 from feinschliff.engine.r_drop import RDrop
 from feinschliff.engine.step import Learner
 from feinschliff.errors import ConfigError, DataError
+from feinschliff.results.data import Kind
+from feinschliff.results.formats import LIKELIHOOD_METRICS
 
 
 def regularise(learner: Learner, config: RunConfig, task: Any, say: Callable[[str], None]) -> None:
@@ -70,3 +76,24 @@ def watched_metric(config: RunConfig, deciding: str, known: tuple[str, ...]) -> 
             remedy=f"one of: loss, {', '.join(known)}",
         )
     return asked
+
+
+def learning_metric(config: RunConfig, deciding: str, rows: Kind, say: Callable[[str], None] = lambda _: None) -> str:
+    """What chooses weights and recipes on validation rows: the deciding metric; the loss where that one looks at what a
+    language model writes, because nothing is written while it learns.
+
+    Raises:
+        ConfigError: it looks at written answers, and the rows are documents, which ask nothing.
+    """
+    writes = registry.says("task", config.task.type, "CONTINUES_TEXTS")
+    if not writes or deciding in LIKELIHOOD_METRICS:
+        return deciding
+    if rows == "documents":
+        raise ConfigError(
+            f"{deciding!r} cannot decide over documents",
+            where="evaluation.metric",
+            why="it looks at written answers, and a document asks nothing",
+            remedy=f"one of: {', '.join(LIKELIHOOD_METRICS)}",
+        )
+    say("weights are chosen by the loss on validation rows: only test rows are answered in writing")
+    return "loss"

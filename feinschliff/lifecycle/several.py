@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from feinschliff import registry, settings
 from feinschliff.config.run import RunConfig
 from feinschliff.engine.ranks import Ranks, join
-from feinschliff.errors import ConfigError
+from feinschliff.errors import ConfigError, Interrupted
+
+LOST = ("Connection closed by peer", "Connection reset by peer", "NCCL", "Broken pipe")
+"""In what PyTorch says when another process is gone."""
 
 
 def joined(config: RunConfig) -> Ranks:
@@ -23,6 +29,24 @@ def joined(config: RunConfig) -> Ranks:
             remedy="start it without torchrun: memory does not grow with the global batch",
         )
     return join(here.rank, here.num_ranks)
+
+
+@contextmanager
+def together(ranks: Ranks) -> Iterator[None]:
+    """What is told to the person where another process ended, and this one cannot go on without it.
+
+    Raises:
+        Interrupted: so it was.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if ranks.count == 1 or not any(part in str(error) for part in LOST):
+            raise
+        raise Interrupted(
+            f"process {ranks.rank} of {ranks.count} stopped: another one ended",
+            remedy="see what that one said; the same command goes on from the last checkpoint",
+        ) from error
 
 
 def refuse_several(verb: str) -> None:

@@ -27,7 +27,7 @@ from feinschliff.engine import loop, preflight
 from feinschliff.engine.events import Announced, Event
 from feinschliff.engine.ranks import ALONE, Ranks
 from feinschliff.errors import Interrupted, RunDirectoryError
-from feinschliff.lifecycle import finish, held_out, interrupts, several
+from feinschliff.lifecycle import finish, held_out, interrupts, merging, several
 from feinschliff.lifecycle.cards import write_training_card
 from feinschliff.lifecycle.diagnosis import diagnose
 from feinschliff.lifecycle.observing import Observer, tell
@@ -82,9 +82,10 @@ def train(config: RunConfig, origins: list[Origin], *, observers: Sequence[Obser
     directory = RunDirectory(config.output_dir)
     ranks = several.joined(config)
     if not ranks.leads:
-        return _follow(config, origins, ranks)
+        with several.together(ranks):
+            return _follow(config, origins, ranks)
     directory.create()
-    with locked_for(directory, config), recorded(directory, "train"):
+    with several.together(ranks), locked_for(directory, config), recorded(directory, "train"):
         claim(directory, config, origins)
         context = RunContext(directory, observers, ranks=ranks)
         if directory.training.exists():
@@ -121,10 +122,10 @@ def _follow(config: RunConfig, origins: list[Origin], ranks: Ranks) -> TrainingR
                 announce=context.announce,
             )
             fit = _fit(prepared, context)
-            ranks.wait()
             fit.checkpoints = first.checkpoints
-            loop.resume(fit)
-            fit.checkpoints = context.directory.checkpoints
+            ranks.wait()
+            if loop.resume(fit) is None and prepared.learner.masters.shards is not None:
+                _checked(prepared)  # its passes need all processes
             ranks.wait()
             with interrupts.flag() as fit.stop_requested:
                 for _ in loop.fit(fit):
@@ -266,8 +267,7 @@ def run(config: RunConfig, splits: Splits, model: ResolvedModel, context: RunCon
         resumed = loop.resume(fit) if context.save_state else None
         context.ranks.wait()
         if resumed is None:
-            told = registry.fact("task", config.task.type, "EXPECTED_LOSS_OF", preflight.KNOWS_NOTHING)
-            checked = preflight.check(prepared.learner, config.seed, prepared.task.expected_first_loss(), told)
+            told, checked = _checked(prepared)
             seconds = checked.seconds_per_token * float(prepared.learner.table.lengths.sum()) * prepared.learner.passes
             facts = {
                 "precision": prepared.precision,
@@ -296,14 +296,29 @@ def run(config: RunConfig, splits: Splits, model: ResolvedModel, context: RunCon
         prepared.close()
 
 
+def _checked(prepared: Prepared) -> tuple[str, preflight.Preflight]:
+    """What the first loss was held against, and what preflight measured."""
+    task = prepared.config.task.type
+    told = registry.fact("task", task, "EXPECTED_LOSS_OF", preflight.KNOWS_NOTHING)
+    known = prepared.expected_loss
+    expected = prepared.task.expected_first_loss() if known is None else known
+    return told, preflight.check(prepared.learner, prepared.config.seed, expected, told)
+
+
 def _exported(
     prepared: Prepared, fit: loop.Fit, context: RunContext, result: TrainingResult, splits: Splits, model: ResolvedModel
 ) -> TrainingResult:
     """Write the model, what can be said of it, and the result; then the checkpoints have served."""
     directory = context.directory
+    if prepared.learner.masters.shards is not None:  # what follows is the first process's alone: it needs all weights
+        training = prepared.config.training.model_copy(update={"prefix_cache": "off"})
+        config = prepared.config.model_copy(update={"training": training})
+        prepared = prepare(config, splits, model, directory.path, precision=prepared.precision)
     kept = finish.export_best(prepared, loop.best_file(fit), model, splits, directory, context.announce)
     diagnosis = diagnose(prepared, kept, splits, result.curve, result.best_step)
-    result = result.model_copy(update={"diagnosis": diagnosis, "announcements": list(context.notes)})
+    merged = merging.compared(prepared, kept, directory, context.announce)
+    found = {"diagnosis": diagnosis, "quantised_base": merged, "announcements": list(context.notes)}
+    result = result.model_copy(update=found)
     write_training_card(result, prepared.config, model, splits)
     write_json(directory.training, result.model_dump(mode="json"))
     shutil.rmtree(directory.checkpoints, ignore_errors=True)
@@ -354,7 +369,7 @@ def _result(
         tokens=state.tokens,
         seconds=state.seconds,
         rows_per_second=rows / max(state.seconds, 1e-9),
-        trained_parameters=sum(master.numel() for master in learner.masters.masters),
+        trained_parameters=learner.masters.num_parameters,
         all_parameters=count_parameters(prepared.network),
         precision=prepared.precision,
         learning_rate=learner.optimizer.learning_rate,

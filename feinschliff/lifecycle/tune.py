@@ -23,9 +23,11 @@ from feinschliff.errors import ConfigError
 from feinschliff.lifecycle import few_rows
 from feinschliff.lifecycle.cards import versions, write_model_card
 from feinschliff.lifecycle.embedding import FrozenEncoder
+from feinschliff.lifecycle.judge import EndpointJudge, beside, compared, deciding
 from feinschliff.lifecycle.observing import Observer, counted
 from feinschliff.lifecycle.prepare import context_of, deciding_metric
 from feinschliff.lifecycle.recipes import Recipe, candidates, for_language_models, given_fields, origins_of, usable
+from feinschliff.lifecycle.regularise import learning_metric
 from feinschliff.lifecycle.several import refuse_several
 from feinschliff.lifecycle.train import RunContext, claim, keep_resolved, locked_for, read_inputs, recorded
 from feinschliff.lifecycle.trials import Choice, Search, choose_and_train, forecast
@@ -36,6 +38,7 @@ from feinschliff.results.comparison import CandidateTrial, Origin, RowCounts, Tu
 from feinschliff.results.data import DataReport
 from feinschliff.results.evaluation import EvaluationResult
 from feinschliff.results.formats import goodness
+from feinschliff.results.judged import PREFERENCE
 from feinschliff.results.verdicts import verdict
 from feinschliff.store import index
 from feinschliff.store.run_directory import RunDirectory, read_json, write_json
@@ -59,6 +62,7 @@ class Inputs:
     context: RunContext
     begin: float
     budget_seconds: float
+    judge: EndpointJudge | None = None
 
 
 def tune(
@@ -95,7 +99,8 @@ def tune(
             context.announce(
                 f"{len(splits.train)} rows are too few to spare any for choosing: all are trained on, by one recipe"
             )
-        inputs = Inputs(config, origins, splits, model, context, begin, budget)
+        judge = EndpointJudge(config.evaluation) if config.evaluation.judge_url else None
+        inputs = Inputs(config, origins, splits, model, context, begin, budget, judge)
         result = _tune(inputs)
         finish(directory, result)
         return result
@@ -135,7 +140,7 @@ def _tune(inputs: Inputs) -> TuneResult:
         context,
         seconds_per_forward,
         inputs.budget_seconds - (time.perf_counter() - inputs.begin) - judging,
-        deciding_metric(config, splits)[0],
+        _chosen_by(inputs),
     )
     recipes = _recipes(inputs, frozen, search.given)
     said = time.perf_counter() - inputs.begin + forecast(search, recipes, seconds_to_load) + judging
@@ -197,10 +202,15 @@ def _data_report(inputs: Inputs, frozen: FrozenEncoder) -> DataReport:
 
 def _strongest_trial(rival: Rival, inputs: Inputs, frozen: FrozenEncoder, seconds: float) -> CandidateTrial:
     """The strongest cheap rival on the validation rows."""
-    metric, _ = deciding_metric(inputs.config, inputs.splits)
     rows = inputs.splits.validation
-    value = frozen.task.score(rival.answers(rows), rows, metric)
+    value = frozen.task.score(rival.answers(rows), rows, _chosen_by(inputs))
     return CandidateTrial(recipe=rival.name, validation_metric=value, seconds=seconds, note=f"baseline; {rival.note}")
+
+
+def _chosen_by(inputs: Inputs) -> str:
+    """The metric on validation rows."""
+    metric, _ = deciding_metric(inputs.config, inputs.splits)
+    return learning_metric(inputs.config, metric, inputs.splits.columns.kind)
 
 
 @dataclass(slots=True)
@@ -246,28 +256,29 @@ def _look_at_test(inputs: Inputs, rivals: Sequence[Rival]) -> Judged:
     """The one look at the test rows: the tuned model and its rivals on the same rows."""
     asked, rows = inputs.config.evaluation, inputs.splits.test
     predictor = Predictor(inputs.context.directory.path)
-    task, metric = predictor.task, predictor.facts.metric
+    task, (decides, _) = predictor.task, deciding_metric(inputs.config, inputs.splits)
+    metric = predictor.facts.metric if decides == PREFERENCE else decides
     written = asked.written_rows if predictor.writes else 0
     scored = predictor.score(rows, counted(inputs.context.observers, "scoring", len(rows)), written)
     evaluation = task.judge(scored.answers, rows, metric, asked)
     evaluation = evaluation.model_copy(update={"notes": [f"test rows: {note}" for note in scored.notes]})
-    for note in evaluation.notes:
-        inputs.context.announce(note)
     answers = {rival.name: rival.answers(rows) for rival in rivals}
     if written:
         answers = {rival.name: rival.in_writing(answers[rival.name], rows, written) for rival in rivals}  # type: ignore[attr-defined]
     judged = {name: task.judge(theirs, rows, metric, asked) for name, theirs in answers.items()}
     strongest = max(judged, key=lambda name: goodness(metric, judged[name].metrics[metric].value))
-    evaluation = _beside(evaluation, judged[strongest])
+    evaluation = beside(evaluation, judged[strongest])
     evidence = task.compare(metric, strongest, rows, scored.answers, answers[strongest], asked)
+    if inputs.judge is not None:
+        pairs = task.side_by_side(scored.answers, answers[strongest], rows)
+        found = compared(inputs.judge, pairs, strongest, inputs.context.observers)
+        evaluation, judged[strongest] = found.on(evaluation), found.on_baseline(judged[strongest])
+        if decides == PREFERENCE:
+            evidence = found.evidence()
+            evaluation = deciding(evaluation, PREFERENCE)
+    for note in evaluation.notes:
+        inputs.context.announce(note)
     return Judged(evaluation, judged, strongest, verdict(evidence))
-
-
-def _beside(ours: EvaluationResult, theirs: EvaluationResult) -> EvaluationResult:
-    """Our written answers with those of the baseline to the same rows."""
-    said = {(one.row.file, one.row.line): one.written for one in theirs.written}
-    written = [one.model_copy(update={"baseline": said.get((one.row.file, one.row.line))}) for one in ours.written]
-    return ours.model_copy(update={"written": written})
 
 
 def _details(

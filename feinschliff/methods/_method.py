@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from feinschliff.engine.contracts import ParameterGroup
+    from feinschliff.results.training import QuantisedBase
 
 
 class Staged(Protocol):
@@ -48,11 +49,19 @@ class Method:
 
     def __init__(self, config: Any) -> None:
         self.config = config
+        self.quantised: QuantisedBase | None = None
+        """How the frozen base is held, where that is in fewer bits."""
 
     @property
     def num_virtual_tokens(self) -> int:
         """Places that every row gets in front of its tokens (see ``engine.virtual_tokens``)."""
         return 0
+
+    def quantise_base(self, network: Any) -> None:
+        """Hold what stays frozen in fewer bits, where that is asked for, and note it in ``quantised``.
+
+        Called once, before :meth:`adapt`, on the network that is trained; never on one that weights are merged into.
+        """
 
     def adapt(self, network: nn.Module) -> nn.Module:
         """Mark what is trained (and add what has to be added)."""

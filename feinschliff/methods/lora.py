@@ -10,6 +10,8 @@ together:
 - ``pissa``: A and B start at the leading singular values of W, and what is left of W is frozen: ``W - s B0 A0 + s B A``
   (Meng et al. 2024). The decomposition is exact, so it comes out the same again.
 - ``learning_rate_ratio``: B learns at so many times the rate of A (LoRA+, Hayou et al. 2024; there 16).
+- ``quantization``: W is held in 4 or 8 bits while A and B learn (QLoRA, Dettmers et al. 2023): ``models.quantised``.
+  The trained update is merged into W as it was.
 """
 
 from __future__ import annotations
@@ -20,10 +22,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from feinschliff.config.bases import TypedConfig
 from feinschliff.config.training import TrainingConfig
+from feinschliff.errors import ConfigError
 from feinschliff.methods import _lora_shape, _peft_folder, _peft_layers
 from feinschliff.methods._method import Method
 from feinschliff.methods._peft_layers import ADAPTER, BODY
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
     from feinschliff.engine.contracts import ParameterGroup
 
 PREFIX = "lora_"
+PISSA_AND_BITS = "takes its start out of the base weights, and a base in fewer bits has to stay as it is"
 
 
 def _rank(text: str) -> str:
@@ -73,9 +77,18 @@ class LoraConfig(TypedConfig):
     start, and the base weights are held a second time."""
     learning_rate_ratio: float = Field(default=1.0, gt=0.0)
     """The rate of B over that of A (LoRA+, Hayou et al. 2024)."""
+    quantization: Literal["none", "int8", "nf4"] = "none"
+    """Hold the frozen linear layers of a decoder in 8 bits, or 4 (QLoRA, Dettmers et al. 2023), to train where memory
+    is short; slower, and the update is merged into the base in full precision."""
     init_from: str | None = None
     """A folder with a LoRA adapter that PEFT (or a run) wrote: adapters start there. Rank, alpha, variant and layers
     are those of the folder. None: adapters start new."""
+
+    @model_validator(mode="after")
+    def _quantised_base_stays_whole(self) -> LoraConfig:
+        if self.pissa and self.quantization != "none":
+            raise ValueError(f"pissa {PISSA_AND_BITS}: leave out pissa, or quantization")
+        return self
 
 
 class Lora(Method):
@@ -97,12 +110,29 @@ class Lora(Method):
         self._taken: dict[str, tuple[Tensor, Tensor]] = {}
         """Of PiSSA: the factors (B0, A0) that were taken out of them, by layer."""
 
+    def quantise_base(self, network: Any) -> None:
+        """Every linear layer of the body, adapted or not."""
+        from feinschliff.models.quantised import quantise
+        from feinschliff.results.training import QuantisedBase
+
+        kind = self.config.quantization
+        if kind == "none":
+            return
+        held = quantise(network.body, kind)
+        self.quantised = QuantisedBase(
+            quantization=kind,
+            layers=held.layers,
+            weights=held.weights,
+            num_bytes=held.num_bytes,
+            relative_error=held.relative_error,
+        )
+
     def adapt(self, network: Any) -> nn.Module:
         """Freeze the base, put adapters beside the targets, train the head.
 
         Raises:
             ConfigError: no linear layer has one of the names, a rank is too large for PiSSA, or ``init_from`` names no
-                LoRA adapter for this base model.
+                LoRA adapter for this base model, or one of PiSSA for a base in fewer bits.
         """
         import peft
 
@@ -135,6 +165,13 @@ class Lora(Method):
         else:
             shape = _lora_shape.as_asked(self.config, body)
         shape.check(body)
+        if shape.pissa and self.config.quantization != "none":
+            raise ConfigError(
+                f"the adapter in {self.config.init_from} is one of PiSSA",
+                where="method.quantization",
+                why=f"PiSSA {PISSA_AND_BITS}",
+                remedy="leave out method.quantization, or start from another adapter",
+            )
         return shape
 
     def parameter_groups(self, network: Any, training: TrainingConfig) -> list[ParameterGroup]:
@@ -162,7 +199,10 @@ class Lora(Method):
 
     @contextmanager
     def reference(self, network: nn.Module) -> Iterator[nn.Module]:
-        """The network with its adapters switched off, and base weights whole where PiSSA took from them."""
+        """The network with its adapters switched off, and base weights whole where PiSSA took from them.
+
+        A base in fewer bits stays that.
+        """
         layers = _layers(network)
         held = {name: layer.base_layer.weight.data for name, layer in layers.items() if name in self._base}
         with _peft_layers.switched_off(layers.values()):

@@ -350,9 +350,9 @@ def end_ids(loaded: LoadedDecoder) -> list[int]:
 def plain_token_losses(model: Any, ids: Any, targets: Any) -> Any:
     """Losses [n] of a row's targets (below zero: none) by transformers' own forward pass, fp32."""
     logits = _plain_logits(model, ids)
-    goal = torch.from_numpy(targets)
+    goal = torch.from_numpy(targets).to(logits.device)
     at = (goal >= 0).nonzero().squeeze(1)
-    return nn.functional.cross_entropy(logits[at], goal[at], reduction="none").numpy()
+    return nn.functional.cross_entropy(logits[at], goal[at], reduction="none").cpu().numpy()
 
 
 @torch.inference_mode()
@@ -369,5 +369,5 @@ def plain_token_probabilities(folder: Path, rows: Sequence[tuple[Any, Any]], com
 
 
 def _plain_logits(model: Any, ids: Any) -> Tensor:
-    logits: Tensor = model(input_ids=torch.from_numpy(ids)[None], use_cache=False).logits[0].float()
+    logits: Tensor = model(input_ids=torch.from_numpy(ids)[None].to(model.device), use_cache=False).logits[0].float()
     return logits

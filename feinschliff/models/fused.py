@@ -6,7 +6,7 @@ heads, D head width, K inputs, N outputs, r rank.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -74,17 +74,52 @@ def rotary(x_THD: Tensor, cos_TD: Tensor, sin_TD: Tensor) -> Tensor:
     return out
 
 
+class Held(Protocol):
+    """A frozen weight that is held in fewer bits and made whole when a product needs it."""
+
+    def whole(self, dtype: torch.dtype) -> Tensor:
+        """[N, K]."""
+        ...
+
+
+def _whole(weight: Tensor | Held, dtype: torch.dtype) -> Tensor:
+    return weight if isinstance(weight, Tensor) else weight.whole(dtype)
+
+
+class _FrozenLinear(torch.autograd.Function):
+    """W x + b with W frozen and held in fewer bits: what is kept for the backward pass is not W but what it is of."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, held: Held, bias_N: Tensor | None) -> Tensor:
+        ctx.held = held
+        return F.linear(x, held.whole(x.dtype), None if bias_N is None else bias_N.to(x.dtype))
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        (grad,) = grads
+        d_x = grad @ ctx.held.whole(grad.dtype) if ctx.needs_input_grad[0] else None
+        return d_x, None, grad.flatten(0, -2).sum(0) if ctx.needs_input_grad[2] else None
+
+
+def frozen_linear(x: Tensor, held: Held, bias_N: Tensor | None) -> Tensor:
+    """[..., K] to [..., N], W made whole in both passes and dropped after each; W gets no gradient."""
+    out: Tensor = _FrozenLinear.apply(x, held, bias_N)  # type: ignore[no-untyped-call]
+    return out
+
+
 class _LoraLinear(torch.autograd.Function):
     """W x + b + s B A x (Hu et al. 2021) with W and b frozen; the update is added where W x stands."""
 
     @staticmethod
     def forward(
-        ctx: Any, x_TK: Tensor, weight_NK: Tensor, bias_N: Tensor | None, a_rK: Tensor, b_Nr: Tensor, scale: float
+        ctx: Any, x_TK: Tensor, weight: Tensor | Held, bias_N: Tensor | None, a_rK: Tensor, b_Nr: Tensor, scale: float
     ) -> Tensor:
         low_Tr = x_TK @ a_rK.T
-        out = F.linear(x_TK, weight_NK, bias_N)
+        out = F.linear(x_TK, _whole(weight, x_TK.dtype), bias_N)
         out.addmm_(low_Tr, b_Nr.T, alpha=scale)
-        ctx.save_for_backward(x_TK, weight_NK, a_rK, b_Nr, low_Tr)
+        of_tensor = isinstance(weight, Tensor)
+        ctx.held = None if of_tensor else weight
+        ctx.save_for_backward(x_TK, weight if of_tensor else None, a_rK, b_Nr, low_Tr)
         ctx.scale = scale
         return out
 
@@ -97,14 +132,14 @@ class _LoraLinear(torch.autograd.Function):
         d_a = grad_low_Tr.T @ x_TK
         d_x = None
         if ctx.needs_input_grad[0]:
-            d_x = grad_TN @ weight_NK
+            d_x = grad_TN @ (weight_NK if ctx.held is None else ctx.held.whole(grad_TN.dtype))
             d_x.addmm_(grad_low_Tr, a_rK)
         return d_x, None, None, d_a, d_b, None
 
 
 def lora_linear(
-    x_TK: Tensor, weight_NK: Tensor, bias_N: Tensor | None, a_rK: Tensor, b_Nr: Tensor, scale: float
+    x_TK: Tensor, weight: Tensor | Held, bias_N: Tensor | None, a_rK: Tensor, b_Nr: Tensor, scale: float
 ) -> Tensor:
-    """[T, N]: a frozen linear layer with its low-rank update. ``weight_NK`` and ``bias_N`` get no gradient."""
-    out: Tensor = _LoraLinear.apply(x_TK, weight_NK, bias_N, a_rK, b_Nr, scale)  # type: ignore[no-untyped-call]
+    """[T, N]: a frozen linear layer with its low-rank update. ``weight`` [N, K] and ``bias_N`` get no gradient."""
+    out: Tensor = _LoraLinear.apply(x_TK, weight, bias_N, a_rK, b_Nr, scale)  # type: ignore[no-untyped-call]
     return out

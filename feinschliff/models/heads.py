@@ -97,7 +97,7 @@ class TokenHead(nn.Module):
             a, y = x[known], targets_NK[known, k].double()
             centre, mean = a.mean(0), y.mean()
             a = a - centre
-            gram = a.T @ a + penalty * torch.eye(a.shape[1], dtype=a.dtype)
+            gram = a.T @ a + penalty * torch.eye(a.shape[1], dtype=a.dtype, device=a.device)
             weight = torch.linalg.solve(gram, a.T @ (y - mean))
             self.linear.weight[k] = (weight / length).float()
             self.linear.bias[k] = float(mean - weight @ centre)

@@ -12,11 +12,13 @@ from collections.abc import Callable
 from types import MethodType
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from feinschliff.models.fused import lora_linear, rms_norm, rotary
+from feinschliff.models.quantised import QuantisedLinear
 
 ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
 FEED_FORWARD = ("gate_proj", "up_proj", "down_proj")
@@ -106,21 +108,23 @@ def linear(module: Any, x_TK: Tensor) -> Tensor:
     """What ``module`` makes of ``x_TK``: a plain layer, one with a plain LoRA adapter of PEFT, or whatever it is."""
     if type(module) is nn.Linear and not _hooked(module):
         return F.linear(x_TK, module.weight, module.bias)
-    adapter = _plain_lora(module)
+    adapter = _plain_lora(module, x_TK.dtype)
     if adapter is None:
         found: Tensor = module(x_TK)
         return found
     base = module.base_layer
     a, b = module.lora_A[adapter].weight, module.lora_B[adapter].weight
-    return lora_linear(x_TK, base.weight, base.bias, a, b, module.scaling[adapter])
+    held = base if type(base) is QuantisedLinear else base.weight
+    return lora_linear(x_TK, held, base.bias, a, b, module.scaling[adapter])
 
 
-def _plain_lora(module: Any) -> str | None:
-    """The name of the only adapter of a layer, where it is a plain low-rank update that is switched on."""
-    if (
-        type(module).__module__ != "peft.tuners.lora.layer"
-        or type(getattr(module, "base_layer", None)) is not nn.Linear
-    ):
+def _plain_lora(module: Any, dtype: torch.dtype) -> str | None:
+    """The name of the only adapter of a layer, where it is a plain low-rank update that is switched on.
+
+    ``dtype`` is that of the inputs, in which a base in fewer bits computes.
+    """
+    kind = type(getattr(module, "base_layer", None))
+    if type(module).__module__ != "peft.tuners.lora.layer" or kind not in (nn.Linear, QuantisedLinear):
         return None
     names, base = module.active_adapters, module.base_layer
     if len(names) != 1 or module.disable_adapters or module.merged or names[0] in module.lora_variant:
@@ -132,7 +136,8 @@ def _plain_lora(module: Any) -> str | None:
     plain = low.bias is None and high.bias is None and isinstance(module.lora_dropout[name], nn.Identity)
     frozen = not any(parameter.requires_grad for parameter in base.parameters())
     alone = not any(_hooked(part) for part in (module, base, low, high))
-    return name if plain and frozen and alone and low.weight.dtype == base.weight.dtype else None
+    computes_in = dtype if kind is QuantisedLinear else base.weight.dtype
+    return name if plain and frozen and alone and low.weight.dtype == computes_in else None
 
 
 def _hooked(module: Any) -> bool:

@@ -70,11 +70,14 @@ def _table(result: TuneResult) -> list[str]:
 def _facts(result: TuneResult) -> list[tuple[str, str]]:
     rows, forecast = result.rows, result.details.forecast_seconds
     said = f" (forecast {format_duration(forecast)})" if forecast is not None else ""
+    judged = result.details.evaluation.judged
+    judge = [("judge", shorten(judged.said.removeprefix("the judge "), _WIDTH - 10))] if judged else []
     return [
         (
             "rows",
             f"{rows.train:,} train, {rows.validation:,} validation, {rows.test:,} test, {rows.dropped:,} not used",
         ),
+        *judge,
         ("recipe", shorten(result.recipe, _WIDTH - 10)),
         ("time", format_duration(result.seconds) + said),
         ("report", result.report),

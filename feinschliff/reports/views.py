@@ -133,6 +133,12 @@ def all_metrics(result: TuneResult) -> tuple[list[str], list[tuple[str, Mapping[
     return names, [(TUNED, result.test), *result.baselines.items()]
 
 
+def chosen_by(result: TuneResult) -> str:
+    """The metric on validation rows that recipes and weights were chosen by."""
+    training = result.details.training
+    return result.metric if training is None else training.metric
+
+
 @dataclass(frozen=True, slots=True)
 class ConfusedPair:
     """Rows of one class that were given another."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from feinschliff.results.data import RowRef
+from feinschliff.results.judged import Judgement
 from feinschliff.results.measures import Measure, Result
 
 
@@ -101,6 +102,8 @@ class EvaluationResult(Result):
     worst: list[WrongRow] = Field(default_factory=list)
     written: list[WrittenRow] = Field(default_factory=list)
     """Answers in the order of the rows, where texts are written."""
+    judged: Judgement | None = None
+    """What a judge said of the written answers, where one was asked."""
     rows_per_second: float | None = None
     notes: list[str] = Field(default_factory=list)
     """What was cut, left out or otherwise worth knowing."""

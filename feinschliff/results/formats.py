@@ -6,6 +6,8 @@ import math
 
 LESS_IS_BETTER = frozenset({"rmse", "mae", "hamming_loss", "loss", "perplexity"})
 """Metrics of which less is better. Differences are turned round for them, so that positive always means better."""
+LIKELIHOOD_METRICS = ("loss", "perplexity", "token_accuracy")
+"""Of language models: how likely the right texts are to them. All others look at what they write."""
 _METRIC_NAMES = {
     "accuracy": "accuracy",
     "exact_match": "exact match",

@@ -19,15 +19,15 @@ from feinschliff.errors import InputError
 from feinschliff.results import judge_prompts
 from feinschliff.results.check_files import Written
 from feinschliff.results.intervals import paired_difference_of_proportions
-from feinschliff.results.judge_prompts import NO_REFERENCE, filled
-from feinschliff.results.measures import Difference, Measure, Result
+from feinschliff.results.judge_prompts import NO_REFERENCE, RUBRIC, filled
+from feinschliff.results.judged import PREFERENCE, SCORE, JudgedPairs, JudgedScores, Usage
+from feinschliff.results.measures import Measure
 from feinschliff.results.resampling import FloatArray, MeanOfUnits, measure_figures
 from feinschliff.results.verdicts import Evidence, compare
 
 Judge = Callable[[Sequence[str]], Sequence[str]]
 """Prompts to replies, in their order; whoever makes it asks for little randomness (temperature 0)."""
 
-PREFERENCE, SCORE = "judge_preference", "judge_score"
 LOWEST, HIGHEST = 1, 10
 SLICE_PROMPTS = 64
 """Asked at once: a judge that does not keep to the form is given up before all is paid for."""
@@ -37,57 +37,12 @@ _SCORE = re.compile(r"\W*score\s*:\W*(\d{1,2})(?:\s*/\s*10)?\W*", re.IGNORECASE)
 _FIRST = {"a": 1.0, "b": 0.0, "tie": 0.5}
 
 
-class Usage(Result):
-    """What judging took."""
-
-    prompts: int = 0
-    prompt_tokens: int = 0
-    """As the endpoint counted them; 0 where it did not say."""
-    completion_tokens: int = 0
-    cost: float | None = None
-    """In the currency of the prices given; None: no prices are known."""
-
-
 @dataclass(frozen=True, slots=True)
 class Prices:
     """Of a million tokens, in any currency."""
 
     prompt: float
     completion: float
-
-
-class JudgedPairs(Result):
-    """Two candidates, row by row."""
-
-    rows: int
-    """Rows that were judged: of which both verdicts could be read."""
-    wins: int
-    ties: int
-    """Also rows whose two verdicts contradict each other."""
-    losses: int
-    unparsable_rows: int
-    unparsable_replies: int
-    preference: Measure
-    """Wins and half of the ties, as a share of the rows."""
-    difference: Difference
-    """Share of wins minus share of losses, McNemar's mid-p (a sign test without the ties) and Newcombe's interval."""
-    confidence: float
-    changed_with_order: int
-    """Rows on which the judge said something else after the answers had changed places."""
-    first_place_preferred: float
-    """Share of all verdicts, a tie counting half, for the answer that stood first; 0.5: no bias."""
-    usage: Usage
-
-
-class JudgedScores(Result):
-    """One candidate, row by row."""
-
-    rows: int
-    unparsable_replies: int
-    score: Measure
-    """Mean over rows; 1 to 10 points as 0 to 1."""
-    confidence: float
-    usage: Usage
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -112,6 +67,8 @@ class Judging:
     judge: Judge
     template: str | None = None
     """See :mod:`judge_prompts`; None: the one that stands there."""
+    rubric: str | None = None
+    """What a better answer is, put in the place of ``{rubric}``; None: :data:`judge_prompts.RUBRIC`."""
     max_unparsable_fraction: float = 0.1
     """More replies without a verdict than this, and there is no result."""
     tokens_used: Callable[[], tuple[int, int]] | None = None
@@ -139,7 +96,7 @@ def judge_pairs(judging: Judging, ours: Sequence[Written], theirs: Sequence[str]
     prompts = []
     for row, other in zip(ours, theirs, strict=True):
         for first, second in ((row.answer, other), (other, row.answer)):
-            prompts.append(filled(template, {**_asked(row), "answer_a": first, "answer_b": second}))
+            prompts.append(filled(template, {**_asked(row, judging), "answer_a": first, "answer_b": second}))
     first_better, usage = _replies(judging, prompts, read_verdict)
     first_better_N2 = first_better.reshape(-1, 2)
     if np.isnan(first_better_N2).any(axis=1).all():
@@ -158,7 +115,7 @@ def judge_scores(judging: Judging, rows: Sequence[Written]) -> tuple[FloatArray,
     if not rows:
         raise ValueError("no answers to judge")
     template = judging.template or judge_prompts.SINGLE
-    prompts = [filled(template, {**_asked(row), "answer": row.answer}) for row in rows]
+    prompts = [filled(template, {**_asked(row, judging), "answer": row.answer}) for row in rows]
     points, usage = _replies(judging, prompts, read_score)
     known = points[~np.isnan(points)]
     if not len(known):
@@ -197,8 +154,9 @@ def _lines(reply: str) -> list[str]:
     return [line.strip() for line in _REASONING.sub("", reply).splitlines() if line.strip()]
 
 
-def _asked(row: Written) -> dict[str, str]:
-    return {"prompt": row.prompt, "reference": row.references[0] if row.references else NO_REFERENCE}
+def _asked(row: Written, judging: Judging) -> dict[str, str]:
+    reference = row.references[0] if row.references else NO_REFERENCE
+    return {"prompt": row.prompt, "reference": reference, "rubric": judging.rubric or RUBRIC}
 
 
 def _replies(judging: Judging, prompts: Sequence[str], read: Callable[[str], float | None]) -> tuple[FloatArray, Usage]:

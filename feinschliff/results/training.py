@@ -80,6 +80,34 @@ class Diagnosis(Result):
     """Training rows of the sample that are still answered otherwise, with most confidence: likely wrong labels."""
 
 
+class QuantisedBase(Result):
+    """A frozen base that was held in fewer bits while adapters learned over it, and what merging came to."""
+
+    quantization: str
+    """`int8` or `nf4`."""
+    layers: int
+    """Linear layers; embeddings, norms and the projection onto the vocabulary stay as they are."""
+    weights: int
+    num_bytes: int
+    """Of the weights as they are held, scales included."""
+    relative_error: float
+    """|W - W'| / |W| (root of summed squares), the mean over layers."""
+    validation_loss: float | None = None
+    """Of the kept adapters over the quantised base, as trained; None: there are no validation rows."""
+    merged_validation_loss: float | None = None
+    """Of the model folder: the adapters merged into the base in full precision."""
+
+    @property
+    def sentence(self) -> str:
+        """For whoever starts the run."""
+        mib, plain = self.num_bytes / 2**20, self.weights * 2 / 2**20
+        return (
+            f"base held in {self.quantization}: {self.weights:,} weights of {self.layers} linear layers in {mib:.1f} "
+            f"MiB ({8 * self.num_bytes / self.weights:.2f} bits each; bf16 {plain:.1f}, fp32 {2 * plain:.1f} MiB), "
+            f"off by {self.relative_error:.1%} of their size"
+        )
+
+
 class TrainingResult(Result):
     """One finished run."""
 
@@ -111,5 +139,7 @@ class TrainingResult(Result):
     resumed_from_step: int | None = None
     diagnosis: Diagnosis | None = None
     """Where the model was kept and its task gives each row classes."""
+    quantised_base: QuantisedBase | None = None
+    """Where the method held the frozen base in fewer bits."""
     weights_sha256: str = ""
     """Hash over the kept weights, for comparing runs to the bit."""

@@ -15,12 +15,11 @@ from numpy.typing import NDArray
 from feinschliff.results.answers import normalize_answer
 from feinschliff.results.check_files import Written
 from feinschliff.results.checkers import Check, check_scores
-from feinschliff.results.formats import LESS_IS_BETTER
+from feinschliff.results.formats import LESS_IS_BETTER, LIKELIHOOD_METRICS
 from feinschliff.results.measures import Measure
 from feinschliff.results.resampling import Figure, FloatArray, FunctionOfSums, MeanOfUnits, divided, measure_figures
 
 MATCH_METRICS = ("exact_match", "strict_match")
-LIKELIHOOD_METRICS = ("loss", "perplexity", "token_accuracy")
 _LARGEST_EXPONENT = 700.0
 """exp of it is still a number."""
 

@@ -17,10 +17,10 @@ from feinschliff.data.examples import Example
 from feinschliff.results.check_files import Written
 from feinschliff.results.checkers import Check, default_checks, load_checks
 from feinschliff.results.evaluation import EvaluationResult, WrittenRow
+from feinschliff.results.formats import LIKELIHOOD_METRICS
 from feinschliff.results.resampling import Figure, MeanOfUnits
 from feinschliff.results.translation import SUMMARY_METRICS, TRANSLATION_METRICS, summary_figures, translation_figures
 from feinschliff.results.written import (
-    LIKELIHOOD_METRICS,
     MATCH_METRICS,
     check_figures,
     likelihood_figures,
@@ -46,6 +46,23 @@ class ChatAnswers:
         """The examples that texts are there for, and the texts."""
         rows = [row for row in sorted(self.texts) if examples[row].references]
         return [examples[row] for row in rows], [self.texts[row] for row in rows]
+
+
+def side_by_side(
+    ours: ChatAnswers, theirs: ChatAnswers, examples: Sequence[Example]
+) -> tuple[list[Written], list[str]]:
+    """Rows that both answered in writing, with our answers, and theirs."""
+    rows = sorted(ours.texts.keys() & theirs.texts.keys())
+    return _as_written([examples[row] for row in rows], [ours.texts[row] for row in rows]), [
+        theirs.texts[row] for row in rows
+    ]
+
+
+def _as_written(examples: Sequence[Example], texts: Sequence[str]) -> list[Written]:
+    return [
+        Written(row.texts[0], text, row.references, f"{row.place.file}:{row.place.line}")
+        for row, text in zip(examples, texts, strict=True)
+    ]
 
 
 def needs_writing(metric: str) -> bool:
@@ -78,11 +95,7 @@ def figures(
         found |= translation_figures(references, texts)
     if not metric or metric in SUMMARY_METRICS:
         found |= summary_figures(references, texts)
-    written = [
-        Written(row.texts[0], text, row.references, f"{row.place.file}:{row.place.line}")
-        for row, text in zip(rows, texts, strict=True)
-    ]
-    return found | check_figures(checks, written)
+    return found | check_figures(checks, _as_written(rows, texts))
 
 
 def likelihoods(answers: ChatAnswers) -> dict[str, Figure]:

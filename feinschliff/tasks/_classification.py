@@ -81,7 +81,8 @@ class Classification:
 
     def loss_of(self, network: nn.Module, logits: Tensor, batch: Batch) -> LossOutput:
         """The summed loss of logits [B, C]; targets count by their class's weight, where classes have weights."""
-        targets, weights_C = batch.targets, self.class_weights
+        targets = batch.targets
+        weights_C = None if self.class_weights is None else self.class_weights.to(logits.device)
         if targets is None:
             raise RuntimeError("a batch without targets has no loss")
         if self.context.multi_label:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import Self
 
 from torch import Tensor, nn
@@ -35,7 +36,8 @@ class DecoderNetwork(nn.Module):
         lowest = min(trained, default=self.body.num_layers)
         if lowest <= 1:
             return None
-        names = tuple(name for name, _ in self.named_parameters() if self.depth_of(name) < lowest)
+        held = chain(self.named_parameters(), self.named_buffers())  # buffers: weights in fewer bits
+        names = tuple(name for name, _ in held if self.depth_of(name) < lowest)
         return PrefixStage(lowest - 1, False, names)
 
     def train(self, mode: bool = True) -> Self:

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from feinschliff.data.examples import Example
 from feinschliff.engine.batching import FORWARD_TOKENS, by_length
+from feinschliff.engine.devices import device_of, on
 from feinschliff.tasks._task import Frozen
 
 Floats = npt.NDArray[np.float32]
@@ -89,7 +90,8 @@ def _encoded(
     with torch.inference_mode():
         for rows in by_length(table.lengths, FORWARD_TOKENS):
             batch = table.collate(rows)
-            out[batch.rows.numpy()] = network.features(batch).float().numpy()
+            features = network.features(on(batch, device_of(network)))
+            out[batch.rows.numpy()] = features.float().cpu().numpy()
             on_rows(len(rows))
     out /= np.maximum(np.linalg.norm(out, axis=1, keepdims=True), 1e-12)
     return out

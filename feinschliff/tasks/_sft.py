@@ -23,6 +23,7 @@ from feinschliff.data.examples import Example
 from feinschliff.engine import causal_attention
 from feinschliff.engine.batching import FORWARD_TOKENS, NO_TARGET, Batch, Ints, TokenTargets, group_by_length
 from feinschliff.engine.contracts import LossOutput
+from feinschliff.engine.devices import device_of, on
 from feinschliff.engine.token_loss import token_loss, token_scores
 from feinschliff.errors import Fault, ModelError
 from feinschliff.models.chat_rows import ChatRenderer
@@ -35,11 +36,13 @@ from feinschliff.models.decoder import (
     save_decoder,
 )
 from feinschliff.models.plain import Complete
+from feinschliff.results.check_files import Written
 from feinschliff.results.evaluation import EvaluationResult
+from feinschliff.results.formats import LIKELIHOOD_METRICS
+from feinschliff.results.judged import PREFERENCE
 from feinschliff.results.prediction import PredictionResult
 from feinschliff.results.resampling import value_of
 from feinschliff.results.verdicts import Evidence, compare
-from feinschliff.results.written import LIKELIHOOD_METRICS
 from feinschliff.tasks import _chat_answers, _chat_encoding, _chat_rules
 from feinschliff.tasks._chat_answers import WRITTEN_METRICS, ChatAnswers, checks_of, figures
 from feinschliff.tasks._chat_encoding import ChatSet
@@ -164,15 +167,15 @@ class Sft:
 
     def predict(self, network: Any, batch: Batch) -> Tensor:
         """[B, 3]: summed loss, its weight, and the weight of tokens that were the likeliest."""
-        found = torch.zeros(len(batch.rows), 3)
+        found = torch.zeros(len(batch.rows), 3, device=batch.ids_T.device)
         if batch.targets is None:
             return found
         at = (batch.targets != NO_TARGET).nonzero().squeeze(1)
         body = network.body
         scores = token_scores(network(batch)[at], body.projection.weight, batch.targets[at], body.softcap)
-        weights = torch.ones(len(at)) if batch.weights_T is None else batch.weights_T[at]
+        weights = torch.ones_like(scores.losses_n) if batch.weights_T is None else batch.weights_T[at]
         columns = torch.stack([scores.losses_n * weights, weights, scores.correct_n * weights], 1)
-        row_T = torch.repeat_interleave(torch.arange(len(batch.rows)), batch.lengths_B)
+        row_T = torch.repeat_interleave(torch.arange(len(batch.rows), device=found.device), batch.lengths_B)
         return found.index_add_(0, row_T[at], columns)
 
     def answers(self, outputs: Floats, encoded: EncodedSet) -> ChatAnswers:
@@ -230,8 +233,8 @@ class Sft:
         return "loss", "how likely the right answers are to the model, a token; every row counts, nothing is written"
 
     def deciding_metrics(self) -> tuple[str, ...]:
-        """Likelihoods, and what compares written answers with the right ones."""
-        return (*LIKELIHOOD_METRICS, *WRITTEN_METRICS)
+        """Likelihoods, what compares written answers with the right ones, and a judge."""
+        return (*LIKELIHOOD_METRICS, *WRITTEN_METRICS, PREFERENCE)
 
     def score(self, answers: ChatAnswers, examples: Sequence[Example], metric: str) -> float:
         """One metric by name."""
@@ -257,6 +260,12 @@ class Sft:
         """Paired bootstrap over rows."""
         first, second = (figures(answers, examples, (), metric)[metric] for answers in (ours, theirs))
         return compare(metric, baseline, first, second, config.confidence, config.bootstrap_samples)
+
+    def side_by_side(
+        self, ours: ChatAnswers, theirs: ChatAnswers, examples: Sequence[Example]
+    ) -> tuple[list[Written], list[str]]:
+        """For a judge: rows that both answered in writing, with our answers, and theirs."""
+        return _chat_answers.side_by_side(ours, theirs, examples)
 
     def rivals(self, frozen: Frozen, examples: Sequence[Example], seed: int, say: Callable[[str], None]) -> list[Rival]:
         """The base model as it is."""
@@ -293,12 +302,12 @@ class Sft:
         encoded = self.encode(examples, max_length_tokens)
         parts = []
         for row in range(len(encoded.table)):
-            batch = encoded.table.collate(np.array([row]), encoded.targets)
+            batch = on(encoded.table.collate(np.array([row]), encoded.targets), device_of(network))
             assert batch.targets is not None
             at = (batch.targets != NO_TARGET).nonzero().squeeze(1)
             body = network.body
             scores = token_scores(network(batch)[at], body.projection.weight, batch.targets[at], body.softcap)
-            parts.append(torch.exp(-scores.losses_n))
+            parts.append(torch.exp(-scores.losses_n).cpu())
         return torch.cat(parts).numpy() if parts else np.empty(0, np.float32)
 
 

@@ -28,4 +28,5 @@ def create(config: RegressionConfig, context: TaskContext) -> Regression:
 CONFIG = RegressionConfig
 ROWS = "values"
 BY_DEFAULT = True
+COMPUTES_ON_GPUS = True
 EXAMPLE = {"type": "regression"}

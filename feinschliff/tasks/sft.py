@@ -48,6 +48,7 @@ CONFIG = SftConfig
 ROWS = "conversations"
 ALSO_READS = ("documents",)
 BY_DEFAULT = True
+COMPUTES_ON_GPUS = True
 WRITES_TEXTS = True
 CONTINUES_TEXTS = True
 RATE_FACTOR = 0.2

@@ -32,6 +32,7 @@ def create(config: TextClassificationConfig, context: TaskContext) -> TextClassi
 CONFIG = TextClassificationConfig
 ROWS = "labels"
 BY_DEFAULT = True
+COMPUTES_ON_GPUS = True
 CLASSIFIES_ROWS = True
 COMPARES_PASSES = True
 MIXES_FEATURES = True

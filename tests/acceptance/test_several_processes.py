@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -28,7 +29,11 @@ def command(processes: int, *given: str) -> list[str]:
 
 def train(folder: Path, model: Path, output: str, processes: int, *given: str) -> subprocess.Popen[str]:
     (folder / "good.csv").write_text(GOOD, encoding="utf-8")
-    arguments = ["train", "good.csv", "--model", str(model), "--output-dir", output, *OPTIONS, *given]
+    return start(folder, "good.csv", model, output, processes, *given)
+
+
+def start(folder: Path, file: str, model: Path, output: str, processes: int, *given: str) -> subprocess.Popen[str]:
+    arguments = ["train", file, "--model", str(model), "--output-dir", output, *OPTIONS, *given]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
     return subprocess.Popen(
         command(processes, *arguments), cwd=folder, env=environment, text=True, stderr=subprocess.PIPE,
@@ -58,24 +63,51 @@ def test_two_processes_train_as_one_does(desk: Path, tiny_bert: Path) -> None:
         assert judged_too == (None if judged is None else pytest.approx(judged, abs=2e-4))
 
 
-def test_stopped_by_two_and_finished_by_one(desk: Path, tiny_bert: Path) -> None:
-    expected = train(desk, tiny_bert, "runs/alone", 1, *LONG)
-    finished(expected)
-    process = train(desk, tiny_bert, "runs/both", 2, *LONG)
-    checkpoints = desk / "runs" / "both" / "checkpoints"
+def killed_after_a_checkpoint(process: subprocess.Popen[str], run: Path) -> None:
     for _ in range(2400):
-        if process.poll() is not None or any(checkpoints.glob("step-*")):
+        if process.poll() is not None or any((run / "checkpoints").glob("step-*")):
             break
         time.sleep(0.05)
     assert process.poll() is None, process.communicate()[1]
     for one in [*psutil.Process(process.pid).children(recursive=True), process]:
         one.kill()
     process.wait()
-    assert not (desk / "runs" / "both" / "training.json").exists()
+    assert not (run / "training.json").exists()
+
+
+def test_stopped_by_two_and_finished_by_one(desk: Path, tiny_bert: Path) -> None:
+    expected = train(desk, tiny_bert, "runs/alone", 1, *LONG)
+    finished(expected)
+    process = train(desk, tiny_bert, "runs/both", 2, *LONG)
+    killed_after_a_checkpoint(process, desk / "runs" / "both")
     finished(train(desk, tiny_bert, "runs/both", 1, *LONG))
     resumed = json.loads((desk / "runs" / "both" / "training.json").read_text(encoding="utf-8"))
     assert resumed["resumed_from_step"]
     assert losses(desk, "runs/both")[-1][0] == pytest.approx(losses(desk, "runs/alone")[-1][0], abs=2e-4)
+
+
+@pytest.mark.slow
+def test_weights_divided_over_two_processes_are_finished_by_one_and_by_three(desk: Path, tiny_decoder: Path) -> None:
+    rows = [
+        {"messages": [{"role": "user", "content": f"{n} + {n}?"}, {"role": "assistant", "content": f"It is {2 * n}."}]}
+        for n in range(40)
+    ]
+    (desk / "chats.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    given = ["--task", "sft", "--method", "lora", "--training.parallelism", "fsdp", *LONG[2:], "--training.epochs", "8"]
+    finished(start(desk, "chats.jsonl", tiny_decoder, "runs/alone", 1, *given))
+    process = start(desk, "chats.jsonl", tiny_decoder, "runs/two", 2, *given)
+    killed_after_a_checkpoint(process, desk / "runs" / "two")
+    kept = sorted((desk / "runs" / "two" / "checkpoints").glob("step-*"))[-1]
+    assert {file.name for file in (kept / "state.dcp").iterdir()} == {".metadata", "__0_0.distcp", "__1_0.distcp"}
+    shutil.copytree(desk / "runs" / "two", desk / "kept")
+    for processes in (1, 3):
+        shutil.rmtree(desk / "runs" / "two")
+        shutil.copytree(desk / "kept", desk / "runs" / "two")
+        finished(start(desk, "chats.jsonl", tiny_decoder, "runs/two", processes, *given))
+        resumed = json.loads((desk / "runs" / "two" / "training.json").read_text(encoding="utf-8"))
+        assert resumed["resumed_from_step"]
+        found, expected = losses(desk, "runs/two"), losses(desk, "runs/alone")
+        assert [point[0] for point in found] == pytest.approx([point[0] for point in expected], abs=2e-4)
 
 
 def test_what_works_in_one_process_says_so(desk: Path, tiny_bert: Path) -> None:

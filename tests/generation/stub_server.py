@@ -46,8 +46,8 @@ class _Server(ThreadingHTTPServer):
 
 
 @contextmanager
-def serving(answer: Callable[[int, Asked], Reply]) -> Iterator[Stub]:
-    """A running server; ``answer`` gets the number of the request and the request."""
+def serving(answer: Callable[[int, Asked], Reply], port: int = 0) -> Iterator[Stub]:
+    """A running server, on any free port or on this; ``answer`` gets the number of the request and the request."""
     lock = threading.Lock()
 
     class Handler(BaseHTTPRequestHandler):
@@ -79,7 +79,7 @@ def serving(answer: Callable[[int, Asked], Reply]) -> Iterator[Stub]:
         def log_message(self, *_: Any) -> None:
             """Quiet."""
 
-    server = _Server(("127.0.0.1", 0), Handler)
+    server = _Server(("127.0.0.1", port), Handler)
     stub = Stub(f"http://127.0.0.1:{server.server_port}/v1")
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
