@@ -45,8 +45,8 @@ CHECKS = "after_mark=after:####,last_number=last_number"
 """The mark is a habit of the set, which the base model cannot know; the last number of its answer it can get right."""
 SETS = {
     "gsm8k": ChatSet("gsm8k/train.jsonl", 530, "gsm8k/test.jsonl", 150, options=("--evaluation.checks", CHECKS)),
-    "alpaca_en_demo": ChatSet("llamafactory_demo/alpaca_en_demo.json", 450),
-    "medquad": ChatSet("medquad/medquad.jsonl", 450, longest_answer=1200, options=("--data.group", "doc")),
+    "alpaca_en_demo": ChatSet("llamafactory_demo/alpaca_en_demo.json", 300),
+    "medquad": ChatSet("medquad/medquad.jsonl", 300, longest_answer=1200, options=("--data.group", "doc")),
 }
 SHOWN_METRICS = ("loss", "perplexity", "token_accuracy", "exact_match", "after_mark", "last_number", "rouge_l")
 SHOWN_CHARACTERS = 700

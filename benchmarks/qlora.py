@@ -1,6 +1,6 @@
 """QLoRA: bytes of the frozen base and losses with it in full precision, 8 bits and 4, before and after some steps.
 
-    scripts/bench qlora [--data-dir DIR] [--model NAME] [--rows 200] [--steps 6] [--precision bf16|fp32]
+    scripts/bench qlora [--data-dir DIR] [--model NAME] [--rows 200] [--steps 6] [--precision fp32|bf16]
 
 GSM8K chats: the first rows to train on, 16 of the test file to validate on. LoRA of rank 16 on all linear layers at the
 default rate, 8 rows a step, the same rows in the same order for all. Before: the base model as it is held; after: with
@@ -83,7 +83,7 @@ def main() -> None:
     parser.add_argument("--model", default="smollm2-135m-instruct")
     parser.add_argument("--rows", type=int, default=200)
     parser.add_argument("--steps", type=int, default=6)
-    parser.add_argument("--precision", default="bf16")
+    parser.add_argument("--precision", default="fp32")
     arguments = parser.parse_args()
     for kind in ("none", "int8", "nf4"):
         with tempfile.TemporaryDirectory() as folder:

@@ -6,9 +6,11 @@
 GSM8K chats, eight a step, the same rows in the same order for all; LoRA of rank 16 and alpha 32 on all linear layers,
 rate 2e-4 falling to zero, no warm-up, no decay, gradients clipped at 1. Every measurement is a process of its own, a
 round runs all settings one after the other, and the first step of each is left out (kernels are compiled in it).
-Tokens are those of the rows, without padding. With several epochs the same rows come again in the same order, and the
-time in which ours computes the cache of the frozen layers counts as the first step, which is not left out then. The
-peers run in interpreters of their own that have them installed; without one, ours runs alone.
+Tokens are those of the rows, without padding. The line end behind the last answer's end token, which costs nothing to
+predict, is taken out of TRL's rows: so all losses are means over the same tokens (LLaMA-Factory's are over that one
+too). With several epochs the same rows come again in the same order, and the time in which ours computes the cache of
+the frozen layers counts as the first step, which is not left out then. The peers run in interpreters of their own
+that have them installed; without one, ours runs alone.
 `share of peak` sets the multiplications that a step cannot do without beside the bf16 matrix product of this machine.
 """
 
@@ -27,6 +29,7 @@ from typing import Any
 
 OURS = "ours"
 ROWS = 8
+LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 TRL = """
 import json, resource, sys, tempfile, time
 given = json.load(open(sys.argv[1]))
@@ -48,6 +51,10 @@ settings = dict(output_dir=tempfile.mkdtemp(), per_device_train_batch_size=given
 rows = Dataset.from_list([{"prompt": [{"role": "user", "content": q}],
                            "completion": [{"role": "assistant", "content": a}]} for q, a in given["chats"]])
 tokenizer = AutoTokenizer.from_pretrained(given["model"])
+line_end = "'<|im_end|>' + '\\n'"
+if line_end in tokenizer.chat_template:
+    last = "'<|im_end|>' + ('' if loop.last and message['role'] == 'assistant' else '\\n')"
+    tokenizer.chat_template = tokenizer.chat_template.replace(line_end, last)
 model = AutoModelForCausalLM.from_pretrained(given["model"], dtype=torch.float32)
 lora = dict(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM") | given["lora"]
 trainer = SFTTrainer(model, args=SFTConfig(**settings), train_dataset=rows, processing_class=tokenizer,
@@ -169,7 +176,9 @@ def measured(arguments: argparse.Namespace, name: str) -> dict[str, Any] | None:
         "threads": arguments.threads,
         "settings": settings,
         "adapters": arguments.job != "full",
-        "lora": {"layers_to_transform": list(range(20, 30))} if arguments.job == "top-third" else {},
+        "lora": {"layers_to_transform": list(range(20, 30)), "target_modules": list(LINEAR)}
+        if arguments.job == "top-third"
+        else {},
         "tokens": tokens_of_steps(arguments) * arguments.epochs,
     }
     with tempfile.TemporaryDirectory() as work:
