@@ -1,6 +1,7 @@
 """Instruction tuning on three sets, from file to verdict: held-out loss before and after, and the answers to be read.
 
-    scripts/bench chat_sets [--data-dir DIR] [--sets gsm8k alpaca_en_demo medquad] [--threads 2] [--output-dir DIR]
+    scripts/bench chat_sets [--data-dir DIR] [--sets gsm8k alpaca_en_demo medquad] [--share 1.0] [--threads 2]
+                            [--written-rows 32] [--output-dir DIR]
 
 `feinschliff tune` with its starter model and its own recipe, one pass over some rows of each set, which takes about
 ten minutes a set on two cores. GSM8K is judged on rows of its own test file; of the others a fifth of the rows is held
@@ -16,7 +17,7 @@ import random
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ class ChatSet:
 
 
 CHECKS = "after_mark=after:####,last_number=last_number"
-"""The mark is a habit of the set, which the base model cannot know; the last number of its answer it can get right."""
+"""The mark is a habit of the set that the base model seldom has; the last number of an answer may be right without."""
 SETS = {
     "gsm8k": ChatSet("gsm8k/train.jsonl", 530, "gsm8k/test.jsonl", 150, options=("--evaluation.checks", CHECKS)),
     "alpaca_en_demo": ChatSet("llamafactory_demo/alpaca_en_demo.json", 300),
@@ -84,7 +85,9 @@ def tuned(name: str, given: argparse.Namespace) -> TuneResult:
         RuntimeError: `feinschliff tune` failed.
     """
     folder = Path(given.output_dir) / name
-    arguments = write_files(SETS[name], given.data_dir, folder)
+    whole = SETS[name]
+    train, test = (int(given.share * count) for count in (whole.num_rows, whole.num_test_rows))
+    arguments = write_files(replace(whole, num_rows=train, num_test_rows=test), given.data_dir, folder)
     arguments += ["--output-dir", str(folder / "run"), "--budget", "2h", "--training.num-threads", str(given.threads)]
     arguments += ["--training.epochs", "1", "--evaluation.written-rows", str(given.written_rows)]
     code = subprocess.run([sys.executable, "-m", "feinschliff", "tune", *arguments]).returncode
@@ -123,6 +126,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data-dir", type=Path, default=Path(__file__).resolve().parents[2] / "shared" / "data")
     parser.add_argument("--sets", nargs="*", choices=tuple(SETS), default=list(SETS))
+    parser.add_argument("--share", type=float, default=1.0, help="of the rows that are used by default")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--written-rows", type=int, default=32)
     parser.add_argument("--show", type=int, default=6, help="answers that are printed, a set")

@@ -21,7 +21,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.exceptions import TyperException
 
-from feinschliff import __version__
+from feinschliff import __version__, settings
 from feinschliff.cli.output import json_on_stdout, print_error
 from feinschliff.errors import FeinschliffError, InputError, Interrupted, ResourceError
 from feinschliff.lifecycle import interrupts
@@ -102,6 +102,7 @@ def _print_version(wanted: bool) -> None:
 
 @_app.callback()
 def _root(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
@@ -110,6 +111,10 @@ def _root(
 
     Start with: feinschliff tune tickets.csv
     """
+    if settings.read().num_ranks > 1 and context.invoked_subcommand not in (None, "train"):
+        from feinschliff.lifecycle.several import refuse_several
+
+        refuse_several(context.invoked_subcommand)
 
 
 def run() -> None:

@@ -150,6 +150,8 @@ def save(
 def _seal(building: Path, target: Path, state: TrainState) -> None:
     (building / "state.json").write_text(state.to_json(), encoding="utf-8")
     sync(building / "state.json")
+    if (building / DIVIDED).exists():
+        sync(building / DIVIDED)
     sync(building)
     if target.exists():
         shutil.rmtree(target)

@@ -18,6 +18,7 @@ from torch import Tensor
 from feinschliff.engine import checkpoint
 from feinschliff.engine.checkpoint import TrainState
 from feinschliff.engine.events import Announced, CheckpointSaved, Evaluated, Event, RunEnded, StepEnded
+from feinschliff.engine.ranks import ALONE
 from feinschliff.engine.schedules import factor
 from feinschliff.engine.seeds import seed_step
 from feinschliff.engine.soup import Weights, greedy_soup, ingredients
@@ -331,21 +332,29 @@ def _remove_unreferenced(run: Fit) -> None:
 def resume(run: Fit) -> int | None:
     """Load the newest readable checkpoint into ``run``; its step, or None where there is none.
 
-    Damaged ones are removed, or the next save would count them among the newest and remove good ones.
+    Damaged ones are removed, or the next save would count them among the newest and remove good ones. Where weights are
+    divided all processes call this together: what one of them cannot read none of them takes.
     """
-    checkpoint.remove_unfinished(run.checkpoints)
+    shards, ranks = run.learner.masters.shards, run.learner.ranks
+    together = ranks if shards is not None else ALONE
+    together.wait()
+    if ranks.leads:
+        checkpoint.remove_unfinished(run.checkpoints)
     for folder in reversed(checkpoint.complete(run.checkpoints)):
         try:
-            state, tensors = checkpoint.load(folder, run.learner.masters.shards)
+            found = checkpoint.load(folder, shards)
         except RunDirectoryError:
-            shutil.rmtree(folder, ignore_errors=True)
+            found = None
+        if together.any(found is None) or found is None:
+            if ranks.leads:
+                shutil.rmtree(folder, ignore_errors=True)
             continue
-        run.state = state
+        run.state, tensors = found
         run.learner.masters.load(_part(tensors, "weight:"))
         run.learner.optimizer.load(_part(tensors, "adam:"))
         if run.learner.average is not None:
             run.learner.average.load(_part(tensors, "average:"))
-        return state.step
+        return run.state.step
     return None
 
 

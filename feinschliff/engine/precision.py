@@ -120,6 +120,8 @@ class MasterWeights:
         if self._pairs:
             masters, working = zip(*self._pairs, strict=True)
             torch._foreach_copy_([self._piece(w.data) for w in working], [m.data for m in masters])
+        if self.shards is not None:
+            self.shards.forget_gathered()
 
     @contextmanager
     def lent(self, values: list[Tensor]) -> Iterator[None]:

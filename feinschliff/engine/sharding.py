@@ -8,6 +8,7 @@ writes its pieces, and any number of processes reads them. Knows names and shape
 
 from __future__ import annotations
 
+import pickle
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -28,6 +29,7 @@ class Shards:
         self.ranks = ranks
         self._device = device
         self._mesh = init_device_mesh(device.type, (ranks.count,))
+        self._divided: list[Any] = []
 
     def divide(self, body: nn.Module, layers: Iterable[nn.Module]) -> None:
         """Let each layer, and what of ``body`` is in none, gather its weights when it is called; gradients are sums."""
@@ -42,6 +44,12 @@ class Shards:
             if isinstance(module, FSDPModule):
                 module.set_gradient_divide_factor(1.0)
                 module.set_force_sum_reduction_for_comms(True)  # gloo has no other
+                self._divided.append(module)
+
+    def forget_gathered(self) -> None:
+        """Have weights gathered again that a forward pass left whole: they are others now."""
+        for module in self._divided:
+            module.reshard()
 
     def piece(self, whole: Tensor) -> Tensor:
         """This process's rows of a tensor that is whole; none where there are fewer rows than processes."""
@@ -119,6 +127,6 @@ def read(folder: Path, shards: Shards | None = None) -> dict[str, Tensor]:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*single process.*")  # each reads its own pieces by itself
             load(state, storage_reader=reader, no_dist=True)
-    except (CheckpointException, EOFError, RuntimeError) as error:
+    except (CheckpointException, pickle.UnpicklingError, EOFError, ImportError, AttributeError, RuntimeError) as error:
         raise OSError(f"{folder} is damaged: {error}") from error
     return {name: value.to_local() if name in divided else value for name, value in state.items()}

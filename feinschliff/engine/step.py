@@ -168,9 +168,14 @@ def divide_and_clip(
 
 
 def _over_all(learner: Learner, loss: StepLoss, num_targets: float) -> tuple[StepLoss, float]:
-    """Gradients, losses and targets summed over all processes; one without rows adds nothing."""
-    for master in learner.masters.masters:
-        if master.grad is None:
+    """Gradients, losses and targets summed over all processes; one without rows adds nothing.
+
+    What has a gradient in none of them keeps none: AdamW steps over it, as with one process.
+    """
+    masters = learner.masters.masters
+    learned = learner.ranks.total(*(float(master.grad is not None) for master in masters))
+    for master, processes in zip(masters, learned, strict=True):
+        if master.grad is None and processes:
             master.grad = torch.zeros_like(master)
     if learner.masters.shards is None:
         learner.ranks.add([master.grad for master in learner.masters.masters if master.grad is not None])

@@ -215,7 +215,7 @@ def prepare(
     if isinstance(network, DecoderNetwork):
         activations.bound(network, int(max(train.table.lengths, default=0)), config.training.micro_batch_tokens, say)
     say(f"{share(config, network, masters)}: {method.describe(network)}")
-    cache, validation_cache = _caches(config, network, train, validation, run_path, say)
+    cache, judged = (None, None) if shards else _caches(config, network, train, validation, run_path, say)
     if config.model.head_init != "random":
         start_head(task, network, train, config, cache)
     learner = Learner(
@@ -235,7 +235,7 @@ def prepare(
     deciding, reason = deciding_metric(config, splits)
     say(f"deciding metric {deciding}: {reason}")
     metric = learning_metric(config, deciding, splits.columns.kind, say)
-    parts = (config, task, method, network, learner, validation, validation_cache, metric, precision, limit, live)
+    parts = (config, task, method, network, learner, validation, judged, metric, precision, limit, live)
     return Prepared(*parts, expected, notes)
 
 

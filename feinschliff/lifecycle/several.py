@@ -10,7 +10,7 @@ from feinschliff.config.run import RunConfig
 from feinschliff.engine.ranks import Ranks, join
 from feinschliff.errors import ConfigError, Interrupted
 
-LOST = ("Connection closed by peer", "Connection reset by peer", "NCCL", "Broken pipe")
+LOST = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "Timed out waiting")
 """In what PyTorch says when another process is gone."""
 
 
@@ -20,7 +20,21 @@ def joined(config: RunConfig) -> Ranks:
     Raises:
         ConfigError: several, and the task's loss compares the rows of a whole global batch.
     """
+    refuse_unfit(config)
     here = settings.read()
+    return join(here.rank, here.num_ranks)
+
+
+def refuse_unfit(config: RunConfig) -> None:
+    """Raises ConfigError where there are several processes, and what one computes needs the rows of all."""
+    here = settings.read()
+    if here.num_ranks > 1 and config.training.adversarial_epsilon:
+        raise ConfigError(
+            f"training.adversarial_epsilon = {config.training.adversarial_epsilon:g} is for one process",
+            where="training.adversarial_epsilon",
+            why="embeddings are moved along the gradient of a whole global batch, and each process has its share of it",
+            remedy="leave it at 0, or start without torchrun",
+        )
     if here.num_ranks > 1 and registry.says("task", config.task.type, "EMBEDS_TEXTS"):
         raise ConfigError(
             f"task {config.task.type} cannot be trained by {here.num_ranks} processes",
@@ -28,7 +42,6 @@ def joined(config: RunConfig) -> Ranks:
             why="its loss compares all rows of a global batch, and they would be in different processes",
             remedy="start it without torchrun: memory does not grow with the global batch",
         )
-    return join(here.rank, here.num_ranks)
 
 
 @contextmanager

@@ -123,9 +123,14 @@ def _follow(config: RunConfig, origins: list[Origin], ranks: Ranks) -> TrainingR
             )
             fit = _fit(prepared, context)
             fit.checkpoints = first.checkpoints
-            ranks.wait()
-            if loop.resume(fit) is None and prepared.learner.masters.shards is not None:
-                _checked(prepared)  # its passes need all processes
+            if prepared.learner.masters.shards is None:
+                ranks.wait()  # until the first one has removed what is damaged
+                loop.resume(fit)
+            else:  # what follows needs all processes
+                resumed = loop.resume(fit)
+                ranks.wait()
+                if resumed is None:
+                    _checked(prepared)
             ranks.wait()
             with interrupts.flag() as fit.stop_requested:
                 for _ in loop.fit(fit):
@@ -149,6 +154,7 @@ def read_inputs(config: RunConfig, given: set[str], context: RunContext) -> tupl
     for message in splits.announcements:
         context.announce(message)
     config = with_task(config, given, splits.columns, context.announce)
+    several.refuse_unfit(config)
     deciding_metric(config, splits)  # a wrong one is refused before anything is downloaded
     held_out.write(context.directory, splits)
     model = resolve_model(config.model.source)
@@ -311,7 +317,7 @@ def _exported(
     """Write the model, what can be said of it, and the result; then the checkpoints have served."""
     directory = context.directory
     if prepared.learner.masters.shards is not None:  # what follows is the first process's alone: it needs all weights
-        training = prepared.config.training.model_copy(update={"prefix_cache": "off"})
+        training = prepared.config.training.model_copy(update={"prefix_cache": "off", "device": "cpu"})
         config = prepared.config.model_copy(update={"training": training})
         prepared = prepare(config, splits, model, directory.path, precision=prepared.precision)
     kept = finish.export_best(prepared, loop.best_file(fit), model, splits, directory, context.announce)

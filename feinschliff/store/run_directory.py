@@ -76,7 +76,8 @@ class RunDirectory:
         """Whether anything here took work to make: a model, a result, a checkpoint, a trial."""
         done = any(path.exists() for path in (self.model, self.training, self.evaluation, self.result))
         kept = (*self.checkpoints.rglob("*.safetensors"), *self.trials.rglob("*.safetensors"))
-        return done or bool(kept) or any(self.trials.glob("*/*.json"))
+        divided = any(self.checkpoints.glob("step-*/state.json"))
+        return done or bool(kept) or divided or any(self.trials.glob("*/*.json"))
 
     def clear(self) -> None:
         """Remove what a start that came to no work left of another configuration."""

@@ -146,7 +146,7 @@ def small_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     try:
         yield place
     finally:
-        subprocess.run(["umount", str(place)], check=True)
+        subprocess.run(["umount", "--lazy", str(place)], check=True)  # a process that just ended may hold it yet
 
 
 def _full_disk(place: Path) -> Refusal:
@@ -229,7 +229,7 @@ def read_only_disk(tmp_path_factory: pytest.TempPathFactory, finished_once: Path
         subprocess.run(["mount", "-o", "remount,bind,ro", str(place)], check=True)
         yield place
     finally:
-        subprocess.run(["umount", str(place)], check=True)
+        subprocess.run(["umount", "--lazy", str(place)], check=True)  # a process that just ended may hold it yet
 
 
 def test_a_run_on_a_read_only_disk(good: Path, read_only_disk: Path, train: Train, capsys: Capture) -> None:

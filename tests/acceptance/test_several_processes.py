@@ -93,7 +93,7 @@ def test_weights_divided_over_two_processes_are_finished_by_one_and_by_three(des
         for n in range(40)
     ]
     (desk / "chats.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
-    given = ["--task", "sft", "--method", "lora", "--training.parallelism", "fsdp", *LONG[2:], "--training.epochs", "8"]
+    given = ["--task", "sft", "--method", "full", "--training.parallelism", "fsdp", *LONG[2:], "--training.epochs", "8"]
     finished(start(desk, "chats.jsonl", tiny_decoder, "runs/alone", 1, *given))
     process = start(desk, "chats.jsonl", tiny_decoder, "runs/two", 2, *given)
     killed_after_a_checkpoint(process, desk / "runs" / "two")
@@ -110,10 +110,11 @@ def test_weights_divided_over_two_processes_are_finished_by_one_and_by_three(des
         assert [point[0] for point in found] == pytest.approx([point[0] for point in expected], abs=2e-4)
 
 
-def test_what_works_in_one_process_says_so(desk: Path, tiny_bert: Path) -> None:
+@pytest.mark.parametrize("verb", ["tune", "predict"])
+def test_what_works_in_one_process_says_so(desk: Path, tiny_bert: Path, verb: str) -> None:
     (desk / "good.csv").write_text(GOOD, encoding="utf-8")
     done = subprocess.run(
-        command(2, "tune", "good.csv", "--model", str(tiny_bert)),
+        command(2, verb, "good.csv", "--model", str(tiny_bert)),
         cwd=desk,
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
@@ -121,4 +122,4 @@ def test_what_works_in_one_process_says_so(desk: Path, tiny_bert: Path) -> None:
         timeout=240,
     )
     assert done.returncode != 0
-    assert "tune works in one process, and torchrun started 2" in done.stderr
+    assert f"{verb} works in one process, and torchrun started 2" in done.stderr
