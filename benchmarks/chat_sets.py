@@ -3,8 +3,9 @@
     scripts/bench chat_sets [--data-dir DIR] [--sets gsm8k alpaca_en_demo medquad] [--share 1.0] [--threads 2]
                             [--written-rows 32] [--output-dir DIR]
 
-`feinschliff tune` with its starter model and its own recipe, one pass over some rows of each set, which takes about
-ten minutes a set on two cores. GSM8K is judged on rows of its own test file; of the others a fifth of the rows is held
+`feinschliff tune` with its starter model and its own recipe, one pass over some rows of each set, for
+which ten minutes a set on two cores were aimed at.
+GSM8K is judged on rows of its own test file; of the others a fifth of the rows is held
 out (of MedQuAD whole documents). Rows are drawn with a fixed seed; of MedQuAD those with answers of at most 1,200
 characters. The base model's answers stand beside the tuned one's in each run's report.html, and some are printed.
 """
