@@ -108,15 +108,19 @@ def frozen_linear(x: Tensor, held: Held, bias_N: Tensor | None) -> Tensor:
 
 
 class _LoraLinear(torch.autograd.Function):
-    """W x + b + s B A x (Hu et al. 2021) with W and b frozen; the update is added where W x stands."""
+    """W x + b + s B A x (Hu et al. 2021) with W and b frozen.
+
+    The small product comes first: the large one is added to it before its sums are rounded. In bf16 the other order
+    rounds W x and loses more than half of an update as small as the first steps make it.
+    """
 
     @staticmethod
     def forward(
         ctx: Any, x_TK: Tensor, weight: Tensor | Held, bias_N: Tensor | None, a_rK: Tensor, b_Nr: Tensor, scale: float
     ) -> Tensor:
-        low_Tr = x_TK @ a_rK.T
-        out = F.linear(x_TK, _whole(weight, x_TK.dtype), bias_N)
-        out.addmm_(low_Tr, b_Nr.T, alpha=scale)
+        low_Tr = (x_TK @ a_rK.T).mul_(scale)
+        out = low_Tr @ b_Nr.T if bias_N is None else torch.addmm(bias_N, low_Tr, b_Nr.T)
+        out.addmm_(x_TK, _whole(weight, x_TK.dtype).T)
         of_tensor = isinstance(weight, Tensor)
         ctx.held = None if of_tensor else weight
         ctx.save_for_backward(x_TK, weight if of_tensor else None, a_rK, b_Nr, low_Tr)
@@ -128,12 +132,12 @@ class _LoraLinear(torch.autograd.Function):
         (grad_TN,) = grads
         x_TK, weight_NK, a_rK, b_Nr, low_Tr = ctx.saved_tensors
         grad_low_Tr = (grad_TN @ b_Nr).mul_(ctx.scale)
-        d_b = (grad_TN.T @ low_Tr).mul_(ctx.scale)
+        d_b = grad_TN.T @ low_Tr
         d_a = grad_low_Tr.T @ x_TK
         d_x = None
         if ctx.needs_input_grad[0]:
-            d_x = grad_TN @ (weight_NK if ctx.held is None else ctx.held.whole(grad_TN.dtype))
-            d_x.addmm_(grad_low_Tr, a_rK)
+            d_x = grad_low_Tr @ a_rK
+            d_x.addmm_(grad_TN, weight_NK if ctx.held is None else ctx.held.whole(grad_TN.dtype))
         return d_x, None, None, d_a, d_b, None
 
 

@@ -149,6 +149,23 @@ def test_the_update_in_bf16_is_close() -> None:
 
 
 @pytest.mark.parametrize("bias", [False, True])
+def test_an_update_smaller_than_the_rounding_of_bf16_is_kept_in_the_mean(bias: bool) -> None:
+    kinds = {"dtype": torch.bfloat16}
+    x, weight, a, b = (
+        random(*shape, seed=seed, **kinds).detach()
+        for seed, shape in enumerate(((512, 64), (48, 64), (4, 64), (48, 4)))
+    )
+    b *= 2e-4
+    offset = random(48, seed=9, **kinds).detach() if bias else None
+    update = 2.0 * (x.double() @ a.double().T) @ b.double().T
+    exact = x.double() @ weight.double().T + update + (0.0 if offset is None else offset.double())
+    found = lora_linear(x, weight, offset, a, b, 2.0).double()
+    assert float(update.abs().mean()) < 0.1 * float((found - exact + update).abs().max())
+    kept = float((update * (found - exact + update)).sum() / update.square().sum())
+    assert kept == pytest.approx(1.0, abs=0.05)
+
+
+@pytest.mark.parametrize("bias", [False, True])
 def test_gradients_of_the_update_are_those_of_its_value(bias: bool) -> None:
     x, a, b = (random(*shape, dtype=torch.float64) for shape in ((4, 5), (2, 5), (3, 2)))
     weight, offset = random(3, 5, dtype=torch.float64).detach(), random(3, dtype=torch.float64).detach()
