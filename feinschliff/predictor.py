@@ -23,10 +23,10 @@ from feinschliff.engine.batching import FORWARD_TOKENS, TokenTargets
 from feinschliff.engine.devices import CPU, DeviceName, chosen, device_of
 from feinschliff.engine.precision import DTYPES, Precision, choose
 from feinschliff.engine.scoring import outputs
-from feinschliff.errors import InputError, RunDirectoryError
+from feinschliff.errors import DataError, Fault, InputError, RunDirectoryError
 from feinschliff.methods._method import Method
 from feinschliff.results.data import ColumnsFound
-from feinschliff.tasks._task import TaskContext, encoded
+from feinschliff.tasks._task import EncodedSet, TaskContext, encoded
 
 FACTS = "feinschliff.json"
 ADDED = "adapter"
@@ -91,6 +91,16 @@ def model_folder(path: Path) -> Path:
     )
 
 
+def refuse_empty(rows: EncodedSet) -> None:
+    """Say why nothing of a set can be measured.
+
+    Raises:
+        DataError: no row is left of it.
+    """
+    if not len(rows.table):
+        raise DataError(rows.faults or [Fault("there are no rows", None, None, "give at least one")])
+
+
 @dataclass(frozen=True, slots=True)
 class Scored:
     """Answers for rows, and what must be said of them."""
@@ -138,9 +148,10 @@ class Predictor:
         self.method.attach(self.network, self.folder / ADDED)
         self.network.eval()
         self.notes: tuple[str, ...] = () if exact else self._placed(device)
+        self.precision: Precision = "fp32"
         if self.writes and not exact:
-            found, why = self._precision(precision)
-            self.network.body.to(DTYPES[found])
+            self.precision, why = self._precision(precision)
+            self.network.body.to(DTYPES[self.precision])
             self.notes = (*self.notes, why)
         elif precision == "bf16":
             raise InputError(
@@ -171,9 +182,13 @@ class Predictor:
     ) -> Scored:
         """Answers, and how many rows were longer than the model's limit.
 
-        Of language models these are likelihoods; the first ``written_rows`` examples are answered in writing too.
+        Of language models these are likelihoods; ``written_rows`` examples are answered in writing too.
+
+        Raises:
+            DataError: no row has anything to be judged by.
         """
         rows = encoded(self.task, examples, self.facts.max_length_tokens, self.method.num_virtual_tokens)
+        refuse_empty(rows)
         found = outputs(
             self.task,
             self.network,
@@ -186,7 +201,8 @@ class Predictor:
         if written_rows and self.writes:
             answers = self.task.in_writing(answers, examples, written_rows)
         notes = tuple(rows.notes) or self._notes(rows.num_cut, len(examples))
-        return Scored(answers, notes)
+        faults = (": ".join(filter(None, (fault.what, fault.why))) for fault in rows.faults)
+        return Scored(answers, (*notes, *faults))
 
     @property
     def writes(self) -> bool:

@@ -14,7 +14,7 @@ from feinschliff.errors import ConfigError, Fault
 Temperature = Annotated[float | None, typer.Option(help="0: always the likeliest token (default); 1: as it is.")]
 TopP = Annotated[float | None, typer.Option(help="Choose among the likeliest tokens of this probability.")]
 TopK = Annotated[int | None, typer.Option(help="Choose among so many likeliest tokens.")]
-MaxNewTokens = Annotated[int | None, typer.Option(help="Longest answer, in tokens.")]
+MaxNewTokens = Annotated[int | None, typer.Option(help="Longest answer, in tokens; default: the run's own.")]
 Stop = Annotated[list[str] | None, typer.Option(help="End the answer before this text; may be given again.")]
 Seed = Annotated[int | None, typer.Option(help="The same seed gives the same answers.")]
 JsonSchema = Annotated[str | None, typer.Option(help="A file: only JSON that fits this schema is written.")]

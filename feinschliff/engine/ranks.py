@@ -8,7 +8,7 @@ may be resumed by another number of processes. Knows no task and no file.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -19,6 +19,8 @@ from torch import distributed as dist
 
 from feinschliff.engine.batching import Ints
 
+BUCKET_NUMBERS = 2**23
+"""So many are sent as one message, unless a tensor has more: a copy of them is what a sum takes in memory."""
 PATIENCE = timedelta(minutes=60)
 """How long one process waits for the others: the first writes model folders while they do."""
 
@@ -46,10 +48,11 @@ class Ranks:
         """Sum each tensor over all processes, in place."""
         if self.count == 1 or not tensors:
             return
-        flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
-        dist.all_reduce(flat)
-        for tensor, part in zip(tensors, torch.split(flat, [tensor.numel() for tensor in tensors]), strict=True):
-            tensor.copy_(part.view_as(tensor))
+        for bucket in _buckets(tensors):
+            flat = torch.cat([tensor.reshape(-1) for tensor in bucket])
+            dist.all_reduce(flat)
+            for tensor, part in zip(bucket, torch.split(flat, [tensor.numel() for tensor in bucket]), strict=True):
+                tensor.copy_(part.view_as(tensor))
 
     def total(self, *numbers: float) -> list[float]:
         """Sums over all processes."""
@@ -91,6 +94,18 @@ class Ranks:
         """Until all are here."""
         if self.count > 1:
             dist.barrier()
+
+
+def _buckets(tensors: Sequence[Tensor]) -> Iterator[list[Tensor]]:
+    bucket, numbers = list[Tensor](), 0
+    for tensor in tensors:
+        if bucket and numbers + tensor.numel() > BUCKET_NUMBERS:
+            yield bucket
+            bucket, numbers = [], 0
+        bucket.append(tensor)
+        numbers += tensor.numel()
+    if bucket:
+        yield bucket
 
 
 ALONE = Ranks()

@@ -58,6 +58,8 @@ class Endpoint:
     num_parallel: int = 8
     limit_field: str = "max_tokens"
     """How the longest answer is named; OpenAI's newer models want `max_completion_tokens`."""
+    unset: tuple[str, ...] = ()
+    """Fields that are not sent: some endpoints refuse them, or every value but their own."""
 
 
 class _Passing(Exception):
@@ -127,7 +129,8 @@ class OpenAIBackend:
         refuse([*faults_of_form(requests), *wire.faults_of_protocol(sampling)])
 
     def _body(self, request: Request, sampling: SamplingConfig) -> dict[str, Any]:
-        return wire.payload(request, sampling, self.endpoint.model, self.endpoint.limit_field)
+        body = wire.payload(request, sampling, self.endpoint.model, self.endpoint.limit_field)
+        return {name: value for name, value in body.items() if name not in self.endpoint.unset}
 
     def _whole(self, index: int, request: Request, sampling: SamplingConfig) -> list[Generation]:
         url, body = f"{self._url}/{wire.path_of(request)}", self._body(request, sampling)

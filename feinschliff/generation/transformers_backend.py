@@ -140,10 +140,10 @@ class TransformersBackend:
         faults: list[Fault] = []
         prompts: list[Prompt] = []
         seen: Counter[tuple[int, ...]] = Counter()
-        longest = self.model.config.get_text_config().to_dict().get("max_position_embeddings")
+        longest = self._longest
         for index, request in enumerate(requests):
             ids = self._ids(request, place_of(index), faults)
-            fault = self._fault(ids, longest)
+            fault = self.why_not(ids)
             if fault is not None:
                 faults.append(Fault(fault[0], place_of(index), *fault[1:]))
             if faults:
@@ -177,8 +177,15 @@ class TransformersBackend:
             return []
         return list(found)
 
-    def _fault(self, ids: list[int], longest: int | None) -> tuple[str, str, str] | None:
-        """What is wrong with a prompt, why, and what to do."""
+    @property
+    def _longest(self) -> int | None:
+        """Positions that the model has; None: it does not say."""
+        found: int | None = self.model.config.get_text_config().to_dict().get("max_position_embeddings")
+        return found
+
+    def why_not(self, ids: Sequence[int]) -> tuple[str, str, str] | None:
+        """Of a prompt that cannot be continued: what is wrong with it, why, and what to do."""
+        longest = self._longest
         outside = [id for id in ids if not 0 <= id < self.vocabulary_size]
         if outside:
             why = f"the model has tokens 0 to {self.vocabulary_size - 1}"

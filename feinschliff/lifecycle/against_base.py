@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from feinschliff.config.evaluation import EvaluationConfig, faults_of_judge
 from feinschliff.config.run import RunConfig
 from feinschliff.data.examples import Example
 from feinschliff.engine.events import Announced
+from feinschliff.engine.precision import Precision
 from feinschliff.errors import ConfigError, Fault, RunDirectoryError
 from feinschliff.lifecycle.embedding import FrozenEncoder
 from feinschliff.lifecycle.judge import EndpointJudge
@@ -60,6 +61,11 @@ class BaseAndJudge:
     endpoint: EndpointJudge
     config: RunConfig
     model: ResolvedModel
+
+    def in_precision(self, precision: Precision) -> BaseAndJudge:
+        """The same with the base model in the type that the tuned one computes in."""
+        training = self.config.training.model_copy(update={"precision": precision})
+        return replace(self, config=self.config.model_copy(update={"training": training}))
 
     def base_answers(
         self, examples: Sequence[Example], context: TaskContext, written_rows: int, observers: Sequence[Observer]

@@ -33,7 +33,7 @@ class ChatSession:
         self.notes = predictor.notes
         self.base_model = predictor.facts.base_model
         self._writer: Any = predictor.task.writer()
-        self._sampling = sampling
+        self._sampling: SamplingConfig = predictor.task.sampling(sampling)
         self._system = (Message(SYSTEM, system),) if system else ()
         self.messages: tuple[Message, ...] = self._system
 

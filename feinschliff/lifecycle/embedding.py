@@ -41,8 +41,8 @@ class FrozenEncoder:
         self.network: Any = self.task.load_model(config.model, model.folder).eval()
         self.max_length_tokens = min(config.model.max_length_tokens or 10**9, self.task.loaded.max_length_tokens)
         self.network.to(device_for(config.task.type, config.training.device)[0])
-        precision, _ = precision_of(config, self.network)
-        self.network.body.to(DTYPES[precision])
+        self.precision, _ = precision_of(config, self.network)
+        self.network.body.to(DTYPES[self.precision])
         self._observers = observers
         self._apart = registry.says("task", config.task.type, "EMBEDS_TEXTS")
         self._continues_texts = registry.says("task", config.task.type, "CONTINUES_TEXTS")

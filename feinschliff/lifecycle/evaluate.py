@@ -21,6 +21,7 @@ from feinschliff.predictor import ModelFacts, Predictor
 from feinschliff.reports.pages import write_report
 from feinschliff.results.data import ColumnsFound
 from feinschliff.results.evaluation import EvaluationResult
+from feinschliff.results.judged import PREFERENCE
 from feinschliff.store.run_directory import RunDirectory, read_json, write_json
 
 
@@ -61,15 +62,18 @@ def evaluate(
     begin = time.perf_counter()
     scored = predictor.score(examples, counted(observers, "scoring", len(examples)), config.written_rows)
     seconds = time.perf_counter() - begin
-    result = predictor.task.judge(scored.answers, examples, facts.metric, config)
-    found = {"rows_per_second": len(examples) / max(seconds, 1e-9), "notes": [*notes, *scored.notes]}
+    metric = facts.metric if config.metric in (None, PREFERENCE) else str(config.metric)
+    result = predictor.task.judge(scored.answers, examples, metric, config)
+    said = [*notes, *scored.notes, *result.notes]
+    found = {"rows_per_second": len(examples) / max(seconds, 1e-9), "notes": said}
     result = result.model_copy(update=found)
     if judge is not None:
-        rival, theirs = judge.base_answers(examples, facts.context, config.written_rows, observers)
+        base = judge.in_precision(predictor.precision)
+        rival, theirs = base.base_answers(examples, facts.context, config.written_rows, observers)
         pairs = predictor.task.side_by_side(scored.answers, theirs, examples)
-        result = beside(result, predictor.task.judge(theirs, examples, facts.metric, config))
+        result = beside(result, predictor.task.judge(theirs, examples, metric, config))
         result = compared(judge.endpoint, pairs, rival, observers).on(result)
-    return _reported(deciding(result, config.metric or facts.metric), run, sources)
+    return _reported(deciding(result, config.metric or metric), run, sources)
 
 
 def _asked_of(run: Path) -> EvaluationConfig:

@@ -6,6 +6,7 @@ failures one after the other the judge is given up. The key is read from the env
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -34,6 +35,8 @@ PAUSE_SECONDS = 1.0
 """Before the second try; doubled each time, unless the endpoint says how long."""
 NEWER_LIMIT = "max_completion_tokens"
 """What OpenAI's newer models call the longest answer, and say so when they are given the older name."""
+DISPENSABLE = ("temperature", "top_p", "seed", "frequency_penalty", "presence_penalty")
+"""Fields that a judge is asked without, where its endpoint refuses them by name: reasoning models often do."""
 
 
 class EndpointJudge:
@@ -74,6 +77,10 @@ class EndpointJudge:
         except FeinschliffError as error:
             if NEWER_LIMIT in str(error) and endpoint.limit_field != NEWER_LIMIT:
                 return self._tried(replace(endpoint, limit_field=NEWER_LIMIT))
+            said = set(re.findall(r"\w+", str(error)))
+            named = [name for name in DISPENSABLE if name in said and name not in endpoint.unset]
+            if named and isinstance(error, InputError):
+                return self._tried(replace(endpoint, unset=(*endpoint.unset, *named)))
             raise type(error)([self._told(fault) for fault in error.faults]) from None
         finally:
             backend.close()
@@ -89,6 +96,16 @@ class EndpointJudge:
 
     def _without_key(self, text: str) -> str:
         return text.replace(self._key, "(the key)") if self._key else text
+
+    @property
+    def notes(self) -> list[str]:
+        """What is to be said of the way it is asked."""
+        unset = self._endpoint.unset
+        if not {"temperature", "seed"} & set(unset):
+            return []
+        return [
+            f"the judge's endpoint refuses {' and '.join(unset)}: it is asked without, and may say otherwise next time"
+        ]
 
     @property
     def given_up(self) -> bool:
@@ -139,6 +156,7 @@ class Compared:
     judgement: Judgement
     verdicts: PairVerdicts | None
     """None: too few rows were judged."""
+    notes: Sequence[str] = ()
 
     def evidence(self) -> Evidence:
         """For a verdict.
@@ -157,7 +175,7 @@ class Compared:
 
     def on(self, evaluation: EvaluationResult) -> EvaluationResult:
         """Our evaluation with the judge's figure and what is to be said of it."""
-        pairs, notes = self.judgement.pairs, [self.judgement.said]
+        pairs, notes = self.judgement.pairs, [self.judgement.said, *self.notes]
         if self.judgement.problem:
             notes.append(self.judgement.problem)
         found = {} if pairs is None else {PREFERENCE: pairs.preference}
@@ -232,4 +250,4 @@ def compared(
     except InputError as error:
         return Compared(found.model_copy(update={"problem": judge.problem(error.faults[0])}), None)
     judged = {"pairs": verdicts.found, "unjudged_rows": verdicts.found.unparsable_rows, "problem": judge.problem()}
-    return Compared(found.model_copy(update=judged), verdicts)
+    return Compared(found.model_copy(update=judged), verdicts, judge.notes)

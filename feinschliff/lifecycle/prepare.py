@@ -132,13 +132,16 @@ def deciding_metric(config: RunConfig, splits: Splits) -> tuple[str, str]:
         found: tuple[str, str] = task.deciding_metric(splits.train)
         watched_metric(config, found[0], task.deciding_metrics())
         return found
-    if asked not in task.deciding_metrics():
+    known = task.deciding_metrics()
+    if registry.says("task", config.task.type, "CONTINUES_TEXTS"):
+        known = (*known, *task.names_of_checks(config.evaluation, splits.test))
+    if asked not in known:
         kinds = {"single_label": "one label", "multi_label": "several labels"}
         raise ConfigError(
             f"{asked!r} cannot decide over rows with {kinds.get(splits.columns.kind, splits.columns.kind)}",
             where="evaluation.metric",
-            why="only metrics of which more is better, known for such rows",
-            remedy=f"one of: {', '.join(task.deciding_metrics())}",
+            why="only metrics that tell better from worse, known for such rows",
+            remedy=f"one of: {', '.join(known)}",
         )
     watched_metric(config, learning_metric(config, asked, splits.columns.kind), task.deciding_metrics())
     return asked, "as asked"

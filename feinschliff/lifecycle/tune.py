@@ -15,11 +15,12 @@ import numpy as np
 import psutil
 
 from feinschliff import registry
+from feinschliff.config.generation import WritingPrecision
 from feinschliff.config.run import RunConfig
 from feinschliff.data.examples import Splits
 from feinschliff.data.quality import check
 from feinschliff.data.sources import sha256_of_sources
-from feinschliff.errors import ConfigError
+from feinschliff.errors import ConfigError, DataError
 from feinschliff.lifecycle import few_rows
 from feinschliff.lifecycle.cards import versions, write_model_card
 from feinschliff.lifecycle.embedding import FrozenEncoder
@@ -32,7 +33,7 @@ from feinschliff.lifecycle.several import refuse_several
 from feinschliff.lifecycle.train import RunContext, claim, keep_resolved, locked_for, read_inputs, recorded
 from feinschliff.lifecycle.trials import Choice, Search, choose_and_train, forecast
 from feinschliff.models.sources import ResolvedModel
-from feinschliff.predictor import Predictor
+from feinschliff.predictor import Predictor, refuse_empty
 from feinschliff.reports.pages import write_report
 from feinschliff.results.comparison import CandidateTrial, Origin, RowCounts, TuneDetails, TuneResult, Verdict
 from feinschliff.results.data import DataReport
@@ -63,6 +64,8 @@ class Inputs:
     begin: float
     budget_seconds: float
     judge: EndpointJudge | None = None
+    precision: WritingPrecision = "auto"
+    """What the base model, where it is a language model, is judged in, and so the tuned one too."""
 
 
 def tune(
@@ -124,6 +127,9 @@ def _tune(inputs: Inputs) -> TuneResult:
     config, splits, context = inputs.config, inputs.splits, inputs.context
     clock = time.perf_counter()
     frozen = FrozenEncoder(config, inputs.model, context_of(config, splits), context.observers)
+    if registry.says("task", config.task.type, "CONTINUES_TEXTS"):
+        inputs.precision = frozen.precision
+        refuse_empty(frozen.task.encode(splits.test, frozen.max_length_tokens))
     seconds_to_load = time.perf_counter() - clock
     clock = time.perf_counter()
     rivals = _rivals(inputs, frozen)
@@ -255,13 +261,14 @@ def _judged(inputs: Inputs, rivals: Sequence[Rival], data: DataReport, choice: C
 def _look_at_test(inputs: Inputs, rivals: Sequence[Rival]) -> Judged:
     """The one look at the test rows: the tuned model and its rivals on the same rows."""
     asked, rows = inputs.config.evaluation, inputs.splits.test
-    predictor = Predictor(inputs.context.directory.path)
+    predictor = Predictor(inputs.context.directory.path, precision=inputs.precision)
     task, (decides, _) = predictor.task, deciding_metric(inputs.config, inputs.splits)
     metric = predictor.facts.metric if decides == PREFERENCE else decides
     written = asked.written_rows if predictor.writes else 0
     scored = predictor.score(rows, counted(inputs.context.observers, "scoring", len(rows)), written)
-    evaluation = task.judge(scored.answers, rows, metric, asked)
-    evaluation = evaluation.model_copy(update={"notes": [f"test rows: {note}" for note in scored.notes]})
+    evaluation = _measured(task.judge(scored.answers, rows, metric, asked), metric)
+    notes = [f"test rows: {note}" for note in scored.notes]
+    evaluation = evaluation.model_copy(update={"notes": [*notes, *evaluation.notes]})
     answers = {rival.name: rival.answers(rows) for rival in rivals}
     if written:
         answers = {rival.name: rival.in_writing(answers[rival.name], rows, written) for rival in rivals}  # type: ignore[attr-defined]
@@ -276,9 +283,26 @@ def _look_at_test(inputs: Inputs, rivals: Sequence[Rival]) -> Judged:
         if decides == PREFERENCE:
             evidence = found.evidence()
             evaluation = deciding(evaluation, PREFERENCE)
-    for note in evaluation.notes:
+    theirs = [note for note in judged[strongest].notes if note not in evaluation.notes]
+    for note in [*evaluation.notes, *(f"{strongest}: {note}" for note in theirs)]:
         inputs.context.announce(note)
     return Judged(evaluation, judged, strongest, verdict(evidence))
+
+
+def _measured(evaluation: EvaluationResult, metric: str) -> EvaluationResult:
+    """The same, where it has what is to decide.
+
+    Raises:
+        DataError: no test row could be answered in writing.
+    """
+    if evaluation.metric == metric:
+        return evaluation
+    raise DataError(
+        f"{metric} was to decide, and no test row was answered in writing",
+        where="evaluation.metric",
+        why="; ".join(evaluation.notes) or None,
+        remedy="what is trained is kept: `feinschliff evaluate` judges it by the loss, or on rows that can be asked",
+    )
 
 
 def _details(

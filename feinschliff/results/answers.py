@@ -23,6 +23,7 @@ from feinschliff.results.resampling import Figure, FloatArray, MeanOfUnits, meas
 
 ANSWER_METRICS = ("exact_match", "answer_f1")
 DECIDING_METRICS = ("answer_f1", "exact_match")
+_END_OF_REASONING = re.compile(r"</think>|\[/THINK\]")
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _WITHOUT_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
@@ -31,6 +32,11 @@ def normalize_answer(text: str) -> str:
     """Lower case, without ASCII punctuation, then without the words a, an, the, and blanks run together."""
     bare = text.lower().translate(_WITHOUT_PUNCTUATION)
     return " ".join(_ARTICLES.sub(" ", bare).split())
+
+
+def without_reasoning(text: str) -> str:
+    """What stands behind the last mark that ends a model's reasoning; all of it where there is no such mark."""
+    return _END_OF_REASONING.split(text)[-1].strip()
 
 
 def exact_match(gold_answers: Sequence[str], prediction: str) -> float:

@@ -14,10 +14,11 @@ import numpy as np
 
 from feinschliff.config.evaluation import EvaluationConfig
 from feinschliff.data.examples import Example
+from feinschliff.results.answers import without_reasoning
 from feinschliff.results.check_files import Written
 from feinschliff.results.checkers import Check, default_checks, load_checks
 from feinschliff.results.evaluation import EvaluationResult, WrittenRow
-from feinschliff.results.formats import LIKELIHOOD_METRICS
+from feinschliff.results.formats import LIKELIHOOD_METRICS, format_metric_name
 from feinschliff.results.resampling import Figure, MeanOfUnits
 from feinschliff.results.translation import SUMMARY_METRICS, TRANSLATION_METRICS, summary_figures, translation_figures
 from feinschliff.results.written import (
@@ -41,11 +42,26 @@ class ChatAnswers:
     """Summed loss, tokens that carry it (weighted), and of how many the right one was the likeliest."""
     texts: Mapping[int, str] = field(default_factory=dict)
     """Example to what was written for it."""
+    references: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+    """Of examples whose right answer the template writes otherwise than the file."""
+    notes: Sequence[str] = ()
+    """What is to be said of the writing."""
 
-    def only_written(self, examples: Sequence[Example]) -> tuple[list[Example], list[str]]:
-        """The examples that texts are there for, and the texts."""
-        rows = [row for row in sorted(self.texts) if examples[row].references]
-        return [examples[row] for row in rows], [self.texts[row] for row in rows]
+    def comparable(self, examples: Sequence[Example]) -> list[int]:
+        """The examples that texts are there for, and right answers."""
+        return [row for row in sorted(self.texts) if examples[row].references]
+
+    def compared(self, examples: Sequence[Example], rows: Sequence[int]) -> list[Written]:
+        """Texts beside right answers, both without the reasoning that goes before an answer."""
+        return [
+            Written(
+                examples[row].texts[0],
+                without_reasoning(self.texts[row]),
+                tuple(without_reasoning(gold) for gold in self.references.get(row, examples[row].references)),
+                f"{examples[row].place.file}:{examples[row].place.line}",
+            )
+            for row in rows
+        ]
 
 
 def side_by_side(
@@ -53,16 +69,7 @@ def side_by_side(
 ) -> tuple[list[Written], list[str]]:
     """Rows that both answered in writing, with our answers, and theirs."""
     rows = sorted(ours.texts.keys() & theirs.texts.keys())
-    return _as_written([examples[row] for row in rows], [ours.texts[row] for row in rows]), [
-        theirs.texts[row] for row in rows
-    ]
-
-
-def _as_written(examples: Sequence[Example], texts: Sequence[str]) -> list[Written]:
-    return [
-        Written(row.texts[0], text, row.references, f"{row.place.file}:{row.place.line}")
-        for row, text in zip(examples, texts, strict=True)
-    ]
+    return ours.compared(examples, rows), [row.answer for row in theirs.compared(examples, rows)]
 
 
 def needs_writing(metric: str) -> bool:
@@ -85,22 +92,23 @@ def figures(
     if metric in LIKELIHOOD_METRICS:
         return likelihoods(answers)
     found: dict[str, Figure] = {} if metric else dict(likelihoods(answers))
-    rows, texts = answers.only_written(examples)
+    rows = answers.compared(examples, answers.comparable(examples))
     if not rows:
         return found
-    references = [row.references for row in rows]
+    references, texts = [row.references for row in rows], [row.answer for row in rows]
     if not metric or metric in MATCH_METRICS:
         found |= match_figures(references, texts)
     if not metric or metric in TRANSLATION_METRICS:
         found |= translation_figures(references, texts)
     if not metric or metric in SUMMARY_METRICS:
         found |= summary_figures(references, texts)
-    return found | check_figures(checks, _as_written(rows, texts))
+    return found | check_figures(checks, rows)
 
 
 def likelihoods(answers: ChatAnswers) -> dict[str, Figure]:
-    """Loss, perplexity and token accuracy over all rows."""
+    """Loss, perplexity and token accuracy over all rows with something to be judged by: a sample of others has none."""
     sums = answers.sums_N3.astype(np.float64)
+    sums = sums[sums[:, 1] > 0]
     return likelihood_figures(sums[:, 0], sums[:, 1], np.minimum(sums[:, 2], sums[:, 1]))
 
 
@@ -111,43 +119,57 @@ def judge(
     metric: str,
     config: EvaluationConfig,
 ) -> EvaluationResult:
-    """All figures with intervals over rows, and answers to be read."""
+    """All figures with intervals over rows, and answers to be read; the loss stands first where ``metric`` looks at
+    written answers and there are none."""
     found = figures(answers, examples, checks)
-    ordered = {name: found[name] for name in (metric, *(name for name in found if name != metric)) if name in found}
+    first = metric if metric in found else LIKELIHOOD_METRICS[0]
+    ordered = {name: found[name] for name in (first, *(name for name in found if name != first))}
     by_size: dict[int, dict[str, Figure]] = {}
     for name, figure in ordered.items():
         by_size.setdefault(figure.num_units, {})[name] = figure
     measured: dict[str, Any] = {}
     for group in by_size.values():
         measured |= measure_written(group, config.bootstrap_samples, config.confidence)
-    rows, _ = answers.only_written(examples)
     return EvaluationResult(
         rows=len(examples),
-        metric=metric,
+        metric=first,
         metrics={name: measured[name] for name in ordered},
         confidence=config.confidence,
         written=_written(answers, examples, checks, config.worst_examples),
-        notes=[f"{len(rows):,} of {len(examples):,} rows were answered in writing"] if rows else [],
+        notes=_notes(answers, examples, [*ordered], missing="" if first == metric else format_metric_name(metric)),
     )
+
+
+def _notes(answers: ChatAnswers, examples: Sequence[Example], names: Sequence[str], missing: str) -> list[str]:
+    """How many rows stand behind the figures of texts, and what else is to be said of them."""
+    said, count = list(answers.notes), len(answers.comparable(examples))
+    if missing:
+        said.append(f"{missing} is not measured: no row was answered in writing")
+    metrics = [format_metric_name(name) for name in names if name not in LIKELIHOOD_METRICS]
+    if metrics:
+        drawn = ", drawn at random," if len(answers.texts) < len(examples) else ""
+        of = ", ".join(metrics)
+        said.insert(0, f"{count:,} of {len(examples):,} rows{drawn} were answered in writing: {of} are of these alone")
+    return said
 
 
 def _written(answers: ChatAnswers, examples: Sequence[Example], checks: Sequence[Check], most: int) -> list[WrittenRow]:
     """Answers side by side with what they should be, in the order of the rows."""
-    rows, texts = answers.only_written(examples)
-    rows, texts = rows[:most], texts[:most]
+    rows = answers.comparable(examples)[:most]
     if not rows:
         return []
-    units: dict[str, Any] = {}
-    for name, figure in figures(ChatAnswers(answers.sums_N3, dict(enumerate(texts))), rows, checks, "checks").items():
-        if isinstance(figure, MeanOfUnits):
-            units[name] = figure.units
+    units = {
+        name: figure.units
+        for name, figure in check_figures(checks, answers.compared(examples, rows)).items()
+        if isinstance(figure, MeanOfUnits)
+    }
     return [
         WrittenRow(
-            row=row_ref(row),
-            prompt=joined(row)[-SHOWN_CHARACTERS:],
-            reference=row.references[0][:SHOWN_CHARACTERS],
-            written=text[:SHOWN_CHARACTERS] or "(nothing)",
+            row=row_ref(examples[row]),
+            prompt=joined(examples[row])[-SHOWN_CHARACTERS:],
+            reference=answers.references.get(row, examples[row].references)[0][:SHOWN_CHARACTERS],
+            written=answers.texts[row][:SHOWN_CHARACTERS] or "(nothing)",
             checks={name: float(values[number]) for name, values in units.items()},
         )
-        for number, (row, text) in enumerate(zip(rows, texts, strict=True))
+        for number, row in enumerate(rows)
     ]

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from feinschliff.data.conversations import Conversation
+from feinschliff.data.conversations import TOOL_CALLS, Conversation
 from feinschliff.data.examples import Example
 from feinschliff.engine.batching import NO_TARGET, Ints, TokenTable, TokenTargets
 from feinschliff.errors import Fault
@@ -195,10 +195,14 @@ def _unwritten_calls(rendered: RenderedChats, examples: Sequence[Example]) -> Fa
         return None
     return Fault(
         f"{rendered.ignored['tool_calls']:,} rows have tool calls, which the chat template does not write",
-        examples[0].place.file,
+        _place(examples, next(number for number, one in enumerate(examples) if _calls(one))),
         "the model would learn to answer with nothing where it should call a tool",
         "take a template that knows tools (a Jinja file: --task.chat-template FILE), or leave these rows out",
     )
+
+
+def _calls(example: Example) -> bool:
+    return example.conversation is not None and any(TOOL_CALLS in one.extra for one in example.conversation.messages)
 
 
 def _endless(rendered: RenderedChats, examples: Sequence[Example]) -> Fault | None:

@@ -1,18 +1,36 @@
-"""Answers that a decoder writes to conversations, through the generation port. Knows no metric and no loss."""
+"""Answers that a decoder writes to conversations, and the right ones as it would have to write them.
+
+Through the generation port. Knows no metric and no loss.
+"""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from feinschliff.config.generation import SamplingConfig
 from feinschliff.data.conversations import Conversation
 from feinschliff.data.examples import Example
 from feinschliff.errors import DataError, ModelError
-from feinschliff.generation.port import Piece, Request
+from feinschliff.generation.port import Generation, Piece, Request
 from feinschliff.generation.transformers_backend import TransformersBackend
 from feinschliff.models.chat_rows import ChatRenderer
+from feinschliff.models.chat_turns import ChatMessages
 from feinschliff.models.decoder import LoadedDecoder, set_end_ids
+
+
+@dataclass(frozen=True, slots=True)
+class Askable:
+    """Some rows of a set, drawn at random, always the same ones of the same set."""
+
+    rows: list[int]
+    """Numbers of examples, ascending."""
+    refused: Counter[str]
+    """Why rows that were drawn could not be asked, and how many."""
 
 
 class ChatWriter:
@@ -43,9 +61,49 @@ class ChatWriter:
         except ModelError as error:
             raise DataError(f"the chat template refuses these messages: {error.faults[0].why}", where=where) from error
 
+    def askable(self, examples: Sequence[Example], most: int) -> Askable:
+        """Conversations that the template and the model's length let be asked; drawn on until there are ``most``."""
+        found = Askable([], Counter())
+        for row in np.random.default_rng(len(examples)).permutation(len(examples)).tolist():
+            if len(found.rows) == most:
+                break
+            if examples[row].conversation is None:
+                continue
+            try:
+                request = self.request(examples[row])
+            except DataError as error:
+                found.refused[error.faults[0].what] += 1
+                continue
+            why = self.backend.why_not(request.ids or ())
+            if why is None:
+                found.rows.append(row)
+            else:
+                found.refused[f"{why[0]}: {why[1]}"] += 1
+        found.rows.sort()
+        return found
+
+    def references(self, examples: Sequence[Example]) -> dict[int, tuple[str, ...]]:
+        """The last answers as the template writes them (tool calls, empty reasoning), where it writes them otherwise.
+
+        Read back from the tokens that would be learned, as written answers are; keys are places in ``examples``.
+        """
+        chats = {number: example.conversation for number, example in enumerate(examples)}
+        asked = {number: chat for number, chat in chats.items() if chat is not None and chat.ends_with_answer}
+        plain = [ChatMessages([one.as_given() for one in chat.messages], list(chat.tools)) for chat in asked.values()]
+        rows = self._renderer.rows(plain, "last", "inference").rows
+        numbers, found = list(asked), dict[int, tuple[str, ...]]()
+        for row in rows:
+            number = numbers[row.conversation]
+            text = self._tokenizer.decode(
+                row.ids[row.prompt_tokens :], skip_special_tokens=True, clean_up_tokenization_spaces=False
+            ).strip()
+            if text and text not in [given.strip() for given in examples[number].references]:
+                found[number] = (text,)
+        return found
+
     def write(
         self, examples: Sequence[Example], sampling: SamplingConfig, on_rows: Callable[[int], None] = lambda _: None
-    ) -> list[str]:
+    ) -> list[Generation]:
         """One answer an example, in their order."""
         requests = [self.request(example) for example in examples]
 
@@ -53,7 +111,7 @@ class ChatWriter:
             if piece.generation is not None:
                 on_rows(1)
 
-        return [answer.text.strip() for answer in self.backend.generate(requests, sampling, done)]
+        return self.backend.generate(requests, sampling, done)
 
     def stream(self, chat: Conversation, sampling: SamplingConfig) -> Iterator[str]:
         """The answer to a conversation, piece by piece."""

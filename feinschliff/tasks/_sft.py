@@ -26,6 +26,7 @@ from feinschliff.engine.contracts import LossOutput
 from feinschliff.engine.devices import device_of, on
 from feinschliff.engine.token_loss import token_loss, token_scores
 from feinschliff.errors import Fault, ModelError
+from feinschliff.generation.port import Generation
 from feinschliff.models.chat_rows import ChatRenderer
 from feinschliff.models.decoder import (
     LoadedDecoder,
@@ -189,16 +190,24 @@ class Sft:
         """The model as it is now, writing."""
         return ChatWriter(self._ready, self.renderer, sorted(self._ends))
 
+    def sampling(self, given: SamplingConfig) -> SamplingConfig:
+        """The same with the task's own longest answer, where none was given."""
+        if "max_new_tokens" in given.model_fields_set:
+            return given
+        longest = max(self.config.max_new_tokens, given.min_new_tokens)
+        return given.model_copy(update={"max_new_tokens": longest})
+
     def written(
         self,
         examples: Sequence[Example],
         sampling: SamplingConfig | None = None,
         on_rows: Callable[[int], None] = lambda _: None,
     ) -> ChatAnswers:
-        """Answers in writing alone; None: always the likeliest word, as long as the task allows."""
-        asked = sampling or SamplingConfig(max_new_tokens=self.config.max_new_tokens)
-        texts = self.writer().write(examples, asked, on_rows)
-        return ChatAnswers(np.zeros((len(examples), 3), dtype=np.float32), dict(enumerate(texts)))
+        """Answers in writing alone; None: always the likeliest word."""
+        asked = self.sampling(sampling or SamplingConfig())
+        found = self.writer().write(examples, asked, on_rows)
+        sums = np.zeros((len(examples), 3), dtype=np.float32)
+        return ChatAnswers(sums, dict(enumerate(_texts(found))), notes=_unfinished(found, asked))
 
     def in_writing(
         self,
@@ -207,12 +216,21 @@ class Sft:
         most: int,
         on_rows: Callable[[int], None] = lambda _: None,
     ) -> ChatAnswers:
-        """The same answers with what the model writes for the first ``most`` examples that can be asked."""
-        rows = [row for row, example in enumerate(examples) if example.conversation is not None][:most]
-        if not rows:
-            return answers
-        found = self.written([examples[row] for row in rows], None, on_rows)
-        return replace(answers, texts={row: found.texts[number] for number, row in enumerate(rows)})
+        """The same answers with what the model writes for ``most`` examples, drawn from those that can be asked."""
+        writer = self.writer()
+        askable = writer.askable(examples, most)
+        notes = [f"{count:,} rows cannot be asked: {why}" for why, count in askable.refused.most_common()]
+        if not askable.rows:
+            return replace(answers, notes=notes)
+        asked = self.sampling(SamplingConfig())
+        chosen = [examples[row] for row in askable.rows]
+        found = writer.write(chosen, asked, on_rows)
+        return replace(
+            answers,
+            texts=dict(zip(askable.rows, _texts(found), strict=True)),
+            references={askable.rows[place]: golds for place, golds in writer.references(chosen).items()},
+            notes=[*notes, *_unfinished(found, asked)],
+        )
 
     @torch.inference_mode()
     def time(self, network: Any, batch: Batch) -> None:
@@ -236,6 +254,10 @@ class Sft:
         """Likelihoods, what compares written answers with the right ones, and a judge."""
         return (*LIKELIHOOD_METRICS, *WRITTEN_METRICS, PREFERENCE)
 
+    def names_of_checks(self, config: EvaluationConfig, examples: Sequence[Example]) -> list[str]:
+        """Metrics that the checks of written answers give, and that can decide as well."""
+        return [check.name for check in checks_of(config, examples)[0]]
+
     def score(self, answers: ChatAnswers, examples: Sequence[Example], metric: str) -> float:
         """One metric by name."""
         return value_of(figures(answers, examples, (), metric)[metric])
@@ -258,7 +280,8 @@ class Sft:
         config: EvaluationConfig,
     ) -> Evidence:
         """Paired bootstrap over rows."""
-        first, second = (figures(answers, examples, (), metric)[metric] for answers in (ours, theirs))
+        checks, _ = checks_of(config, examples)
+        first, second = (figures(answers, examples, checks, metric)[metric] for answers in (ours, theirs))
         return compare(metric, baseline, first, second, config.confidence, config.bootstrap_samples)
 
     def side_by_side(
@@ -333,9 +356,21 @@ class UntunedDecoder:
         return answers
 
     def in_writing(self, answers: ChatAnswers, examples: Sequence[Example], most: int) -> ChatAnswers:
-        """The same with what the base model writes for the first ``most`` examples."""
+        """The same with what the base model writes for ``most`` examples."""
         found: ChatAnswers = self._frozen.task.in_writing(answers, examples, most)
         return found
+
+
+def _texts(answers: Sequence[Generation]) -> list[str]:
+    return [answer.text.strip() for answer in answers]
+
+
+def _unfinished(answers: Sequence[Generation], asked: SamplingConfig) -> list[str]:
+    count = sum(answer.finish_reason == "length" for answer in answers)
+    if not count:
+        return []
+    longest = f"{asked.max_new_tokens:,} tokens (task.max_new_tokens)"
+    return [f"{count:,} of {len(answers):,} answers had not ended after {longest} and are judged as far as they go"]
 
 
 def _rows(encoded: ChatSet) -> list[tuple[Ints, Ints]]:

@@ -195,6 +195,22 @@ def test_a_wrong_endpoint_is_said_before_any_work(name: str, run: str, desk: Pat
         assert len(server.asked) <= 2, "nothing was asked but a word"
 
 
+def test_fields_that_an_endpoint_refuses_are_left_out_and_that_is_said(run: str, desk: Path, capsys: Capture) -> None:
+    def thinks(number: int, asked: Asked) -> Reply:
+        for field in ("max_tokens", "temperature", "presence_penalty"):
+            if field in asked.body:
+                said = f"Unsupported parameter: '{field}' does not support {asked.body[field]}; max_completion_tokens?"
+                return Reply(400, {"error": {"message": said}})
+        return shorter_wins(number, asked)
+
+    with serving(thinks) as server:
+        outcome = evaluated(run, server, capsys)
+    assert outcome.code == 0, outcome
+    assert outcome.document["judged"]["rows"] == ROWS
+    assert {"seed", "top_p", "max_completion_tokens"} <= server.asked[-1].body.keys()
+    assert any("refuses temperature and presence_penalty" in note for note in outcome.document["notes"])
+
+
 def test_an_endpoint_that_is_not_there(run: str, desk: Path, capsys: Capture) -> None:
     with serving(shorter_wins) as server:
         pass

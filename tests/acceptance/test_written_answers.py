@@ -1,0 +1,89 @@
+"""What language models write to held-out rows, from command line to verdict: checks decide, rows may not fit."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.acceptance.walk import Outcome, Refusal, assert_refused, call
+
+Capture = pytest.CaptureFixture[str]
+SHORT = ("--task", "sft", "--task.max-new-tokens", "4", "--training.epochs", "1", "--training.precision", "fp32")
+LONG = {"messages": [{"role": "user", "content": "Why? " * 400}, {"role": "assistant", "content": "So"}]}
+
+
+def chat(number: int) -> dict[str, Any]:
+    asked = {"role": "user", "content": f"What is {number} and {number}?"}
+    return {"messages": [asked, {"role": "assistant", "content": f"#### {2 * number}"}]}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("written")
+    files = {"rows": [chat(n) for n in range(60)], "mixed": [LONG, chat(70), chat(71)], "long": [LONG, LONG]}
+    for name, rows in files.items():
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def desk(place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(place)
+    monkeypatch.setenv("FEINSCHLIFF_CACHE", str(place / "cache"))
+    monkeypatch.setenv("FEINSCHLIFF_OFFLINE", "1")
+    return place
+
+
+def tuned(capsys: Capture, model: Path, name: str, *options: str) -> Outcome:
+    files = ("rows.jsonl", "--model", str(model), "--output-dir", name)
+    return call(capsys, "tune", *files, *SHORT, *options, "--json")
+
+
+def test_a_check_decides_and_nothing_written_is_said(desk: Path, tiny_decoder: Path, capsys: Capture) -> None:
+    checks = ("--evaluation.checks", "number=last_number", "--evaluation.metric", "number")
+    outcome = tuned(capsys, tiny_decoder, "checked", *checks)
+    assert outcome.code in (0, 1), outcome
+    found = outcome.document
+    assert (found["metric"], found["details"]["training"]["metric"]) == ("number", "loss")
+    assert set(found["difference"]) == {"value", "low", "high", "p"}
+    assert any("4 tokens (task.max_new_tokens)" in note for note in found["details"]["evaluation"]["notes"])
+    later = call(capsys, "evaluate", "checked", "--json").document
+    assert (later["metric"], later["metrics"]["number"]) == ("number", found["test"]["number"])
+    silent = call(capsys, "evaluate", "checked", "--written-rows", "0", "--json")
+    assert silent.code == 0, silent
+    assert silent.document["metric"] == "loss"
+    assert "number is not measured: no row was answered in writing" in silent.document["notes"]
+
+
+def test_what_the_references_mark_decides_too(desk: Path, tiny_decoder: Path, capsys: Capture) -> None:
+    outcome = tuned(capsys, tiny_decoder, "marked", "--evaluation.metric", "extracted_match")
+    assert outcome.document["metric"] == "extracted_match"
+    unknown = tuned(capsys, tiny_decoder, "unknown", "--evaluation.metric", "number")
+    assert_refused(unknown, Refusal("'number' cannot decide", "evaluation.metric", remedy="extracted_match"))
+
+
+def test_rows_that_do_not_fit_are_left_out_of_a_verdict(desk: Path, tiny_decoder: Path, capsys: Capture) -> None:
+    outcome = tuned(capsys, tiny_decoder, "mixed", "--test", "mixed.jsonl")
+    assert outcome.code in (0, 1), outcome
+    evaluation = outcome.document["details"]["evaluation"]
+    assert len(evaluation["written"]) == 2
+    assert any("1 rows cannot be asked: the prompt is too long" in note for note in evaluation["notes"])
+    assert any(
+        note.startswith("2 of 3 rows, drawn at random, were answered in writing") for note in evaluation["notes"]
+    )
+    assert "2 of 3 rows, drawn at random" in (desk / "mixed" / "report.html").read_text(encoding="utf-8")
+
+
+def test_test_rows_of_which_none_fits_are_refused_before_training(
+    desk: Path, tiny_decoder: Path, capsys: Capture
+) -> None:
+    outcome = tuned(capsys, tiny_decoder, "long", "--test", "long.jsonl")
+    assert_refused(outcome, Refusal("2 of 2 rows have no token that carries loss", "long.jsonl:1", "longer than 256"))
+    assert not (desk / "long" / "model").exists()
+    trained = tuned(capsys, tiny_decoder, "later")
+    assert trained.code in (0, 1), trained
+    refused = call(capsys, "evaluate", "later", "long.jsonl", "--json")
+    assert_refused(refused, Refusal("2 of 2 rows have no token that carries loss", "long.jsonl:1"))
