@@ -179,6 +179,7 @@ class Predictor:
         examples: Sequence[Example],
         on_rows: Callable[[int], None] = lambda _: None,
         written_rows: int = 0,
+        on_written: Callable[[int], None] = lambda _: None,
     ) -> Scored:
         """Answers, and how many rows were longer than the model's limit.
 
@@ -199,7 +200,7 @@ class Predictor:
         )
         answers = self.task.answers(found, rows)
         if written_rows and self.writes:
-            answers = self.task.in_writing(answers, examples, written_rows)
+            answers = self.task.in_writing(answers, examples, written_rows, on_written)
         notes = tuple(rows.notes) or self._notes(rows.num_cut, len(examples))
         faults = (": ".join(filter(None, (fault.what, fault.why))) for fault in rows.faults)
         return Scored(answers, (*notes, *faults))

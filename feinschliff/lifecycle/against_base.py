@@ -18,7 +18,7 @@ from feinschliff.engine.precision import Precision
 from feinschliff.errors import ConfigError, Fault, RunDirectoryError
 from feinschliff.lifecycle.embedding import FrozenEncoder
 from feinschliff.lifecycle.judge import EndpointJudge
-from feinschliff.lifecycle.observing import Observer, tell
+from feinschliff.lifecycle.observing import Observer, counted, tell
 from feinschliff.models.sources import ResolvedModel, resolve_model
 from feinschliff.store.run_directory import RunDirectory, read_json
 from feinschliff.tasks._task import TaskContext
@@ -74,7 +74,8 @@ class BaseAndJudge:
         tell(observers, Announced(f"{self.model.name}, the base model, answers the same rows"))
         frozen = FrozenEncoder(self.config, self.model, context, observers)
         rival = frozen.task.rivals(frozen, examples, self.config.seed, lambda _: None)[-1]
-        return rival.name, rival.in_writing(rival.answers(examples), examples, written_rows)
+        on_rows = counted(observers, f"writing, {rival.name}", min(written_rows, len(examples)))
+        return rival.name, rival.in_writing(rival.answers(examples), examples, written_rows, on_rows)
 
 
 def judge_of(run: Path, config: EvaluationConfig, *, writes: bool) -> BaseAndJudge | None:

@@ -60,7 +60,9 @@ def evaluate(
     if not examples:
         raise DataError("there are no rows to evaluate on", where=", ".join(sources) or str(run))
     begin = time.perf_counter()
-    scored = predictor.score(examples, counted(observers, "scoring", len(examples)), config.written_rows)
+    written = min(config.written_rows, len(examples))
+    on_rows, on_written = counted(observers, "scoring", len(examples)), counted(observers, "writing", written)
+    scored = predictor.score(examples, on_rows, written, on_written)
     seconds = time.perf_counter() - begin
     metric = facts.metric if config.metric in (None, PREFERENCE) else str(config.metric)
     result = predictor.task.judge(scored.answers, examples, metric, config)

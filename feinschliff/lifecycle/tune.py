@@ -137,7 +137,7 @@ def _tune(inputs: Inputs) -> TuneResult:
     data = _data_report(inputs, frozen)
     seconds = time.perf_counter() - clock
     trials = [_strongest_trial(rivals[-1], inputs, frozen, seconds)] if splits.validation else []
-    judging = JUDGING_FORWARDS * seconds_per_forward * len(splits.test) + seconds_to_load
+    judging = JUDGING_FORWARDS * seconds_per_forward * len(splits.test) + seconds_to_load + _to_write(inputs, rivals)
     search = Search(
         config,
         given_fields(inputs.origins),
@@ -154,6 +154,15 @@ def _tune(inputs: Inputs) -> TuneResult:
     choice = choose_and_train(search, recipes)
     choice.trials[:0] = trials
     return _judged(inputs, rivals, data, choice, said)
+
+
+def _to_write(inputs: Inputs, rivals: Sequence[Rival]) -> float:
+    """Seconds for the written answers of both models."""
+    rows = min(inputs.config.evaluation.written_rows, len(inputs.splits.test))
+    if not rows or not registry.says("task", inputs.config.task.type, "CONTINUES_TEXTS"):
+        return 0.0
+    seconds: float = rivals[-1].seconds_to_write(rows)  # type: ignore[attr-defined]
+    return 2 * seconds
 
 
 def _recipes(inputs: Inputs, frozen: FrozenEncoder, given: set[str]) -> list[Recipe]:
@@ -264,14 +273,19 @@ def _look_at_test(inputs: Inputs, rivals: Sequence[Rival]) -> Judged:
     predictor = Predictor(inputs.context.directory.path, precision=inputs.precision)
     task, (decides, _) = predictor.task, deciding_metric(inputs.config, inputs.splits)
     metric = predictor.facts.metric if decides == PREFERENCE else decides
-    written = asked.written_rows if predictor.writes else 0
-    scored = predictor.score(rows, counted(inputs.context.observers, "scoring", len(rows)), written)
+    written = min(asked.written_rows, len(rows)) if predictor.writes else 0
+    watched = inputs.context.observers
+    scored = predictor.score(
+        rows, counted(watched, "scoring", len(rows)), written, counted(watched, "writing", written)
+    )
     evaluation = _measured(task.judge(scored.answers, rows, metric, asked), metric)
     notes = [f"test rows: {note}" for note in scored.notes]
     evaluation = evaluation.model_copy(update={"notes": [*notes, *evaluation.notes]})
     answers = {rival.name: rival.answers(rows) for rival in rivals}
     if written:
-        answers = {rival.name: rival.in_writing(answers[rival.name], rows, written) for rival in rivals}  # type: ignore[attr-defined]
+        for rival in rivals:
+            on_rows = counted(watched, f"writing, {rival.name}", written)
+            answers[rival.name] = rival.in_writing(answers[rival.name], rows, written, on_rows)  # type: ignore[attr-defined]
     judged = {name: task.judge(theirs, rows, metric, asked) for name, theirs in answers.items()}
     strongest = max(judged, key=lambda name: goodness(metric, judged[name].metrics[metric].value))
     evaluation = beside(evaluation, judged[strongest])

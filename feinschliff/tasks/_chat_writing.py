@@ -5,6 +5,7 @@ Through the generation port. Knows no metric and no loss.
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,9 @@ from feinschliff.generation.transformers_backend import TransformersBackend
 from feinschliff.models.chat_rows import ChatRenderer
 from feinschliff.models.chat_turns import ChatMessages
 from feinschliff.models.decoder import LoadedDecoder, set_end_ids
+
+TIMED_STEPS = 9
+"""Tokens an answer, from which the time for whole ones is told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +116,18 @@ class ChatWriter:
                 on_rows(1)
 
         return self.backend.generate(requests, sampling, done)
+
+    def seconds_to_write(self, examples: Sequence[Example], most: int, max_new_tokens: int) -> float:
+        """What writing to ``most`` such examples takes at most, told from a few steps."""
+        rows = self.askable(examples, most).rows
+        if not rows:
+            return 0.0
+        begin, times = time.perf_counter(), list[float]()
+        few = SamplingConfig(min_new_tokens=TIMED_STEPS, max_new_tokens=TIMED_STEPS)
+        for _ in self.backend.stream([self.request(examples[row]) for row in rows], few):
+            times.append(time.perf_counter() - begin)
+        read = times[len(rows) - 1]
+        return (read + (times[-1] - read) / (TIMED_STEPS - 1) * (max_new_tokens - 1)) * most / len(rows)
 
     def stream(self, chat: Conversation, sampling: SamplingConfig) -> Iterator[str]:
         """The answer to a conversation, piece by piece."""

@@ -21,7 +21,7 @@ from feinschliff.config.generation import SamplingConfig
 from feinschliff.config.model import ModelConfig
 from feinschliff.data.examples import Example
 from feinschliff.engine import causal_attention
-from feinschliff.engine.batching import FORWARD_TOKENS, NO_TARGET, Batch, Ints, TokenTargets, group_by_length
+from feinschliff.engine.batching import NO_TARGET, Batch, Ints, TokenTargets, group_by_length
 from feinschliff.engine.contracts import LossOutput
 from feinschliff.engine.devices import device_of, on
 from feinschliff.engine.token_loss import token_loss, token_scores
@@ -51,6 +51,7 @@ from feinschliff.tasks._chat_writing import ChatWriter
 from feinschliff.tasks._decoder_network import DecoderNetwork
 from feinschliff.tasks._shown import joined
 from feinschliff.tasks._task import EncodedSet, Floats, Frozen, Rival, TaskContext
+from feinschliff.tasks._untuned_decoder import UntunedDecoder
 
 if TYPE_CHECKING:
     from feinschliff.tasks.sft import SftConfig
@@ -60,7 +61,6 @@ PACKING_TOLERANCE = 1e-2
 PROBED_LENGTHS = (3, 5, 9, 70)
 BASE_ROWS, BASE_TOKENS = 4, 512
 """On so many rows, up to so many tokens of each, the base model's loss is taken by transformers' own forward pass."""
-TIMED_ROWS = 16
 
 
 class Sft:
@@ -220,6 +220,7 @@ class Sft:
         writer = self.writer()
         askable = writer.askable(examples, most)
         notes = [f"{count:,} rows cannot be asked: {why}" for why, count in askable.refused.most_common()]
+        on_rows(min(most, len(examples)) - len(askable.rows))
         if not askable.rows:
             return replace(answers, notes=notes)
         asked = self.sampling(SamplingConfig())
@@ -332,33 +333,6 @@ class Sft:
             scores = token_scores(network(batch)[at], body.projection.weight, batch.targets[at], body.softcap)
             parts.append(torch.exp(-scores.losses_n).cpu())
         return torch.cat(parts).numpy() if parts else np.empty(0, np.float32)
-
-
-class UntunedDecoder:
-    """What is to be beaten: the base model with the same template, untuned."""
-
-    name, note = "base model", "the base model as it is, with the same chat template"
-
-    def __init__(self, frozen: Frozen, examples: Sequence[Example]) -> None:
-        self._frozen = frozen
-        rows = list(examples[:TIMED_ROWS])
-        with frozen.timed(len(rows)):
-            self.answers(rows)
-
-    def answers(self, examples: Sequence[Example]) -> ChatAnswers:
-        """Likelihoods of the right answers."""
-        from feinschliff.engine.scoring import outputs
-
-        frozen = self._frozen
-        rows = frozen.task.encode(examples, frozen.max_length_tokens)
-        found = outputs(frozen.task, frozen.network, rows.table, max_tokens=FORWARD_TOKENS, targets=rows.targets)
-        answers: ChatAnswers = frozen.task.answers(found, rows)
-        return answers
-
-    def in_writing(self, answers: ChatAnswers, examples: Sequence[Example], most: int) -> ChatAnswers:
-        """The same with what the base model writes for ``most`` examples."""
-        found: ChatAnswers = self._frozen.task.in_writing(answers, examples, most)
-        return found
 
 
 def _texts(answers: Sequence[Generation]) -> list[str]:

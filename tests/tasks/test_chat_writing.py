@@ -15,7 +15,7 @@ from feinschliff.data.conversations import Conversation, Message
 from feinschliff.data.examples import Example
 from feinschliff.generation.port import Generation
 from feinschliff.tasks._chat_answers import ChatAnswers
-from feinschliff.tasks._chat_writing import ChatWriter
+from feinschliff.tasks._chat_writing import TIMED_STEPS, ChatWriter
 from feinschliff.tasks._sft import Sft
 from tests.models.chat_tokenizers import CALL, TOOL, tokenizer_for
 from tests.models.tiny_decoders import save_tiny_decoder
@@ -164,3 +164,20 @@ def test_a_plain_template_keeps_the_files_own_answers(tiny_decoder: Path, tmp_pa
     task = sft(tiny_decoder, tmp_path, max_new_tokens=2)
     examples = [answerable("Hello", "Yes,  no\n"), answerable("So", "No", "And", "Yes")]
     assert task.in_writing(empty(2), examples, 2).references == {}
+
+
+def test_the_time_for_whole_answers_is_told_from_a_few_steps(tiny_decoder: Path, tmp_path: Path) -> None:
+    """Seconds that are measured cannot be asserted, but what is made of them can."""
+    task = sft(tiny_decoder, tmp_path)
+    writer, examples = task.writer(), [answerable("Hello", "Yes")] * 4
+    assert writer.seconds_to_write([], 4, 100) == 0.0
+    steps: list[int] = []
+    stream = writer.backend.stream
+
+    def counted(requests: Any, sampling: SamplingConfig) -> Any:
+        steps.append(sampling.max_new_tokens)
+        return stream(requests, sampling)
+
+    writer.backend.stream = counted  # type: ignore[method-assign, assignment]
+    assert writer.seconds_to_write(examples, 4, 1000) > 0.0
+    assert steps == [TIMED_STEPS]
