@@ -115,7 +115,7 @@ def write_model_card(result: TuneResult, config: RunConfig, model: ResolvedModel
         name=RunDirectory(result.run).path.name,
         base_model=(hub_id(model.name) if listed else None) or model.name,
         base_license=model.license,
-        verdict=details.verdict.sentence,
+        verdict=" ".join(filter(None, (details.verdict.sentence, details.verdict.caution))),
         metrics=result.test,
         test_rows=rows.test,
         labels=details.evaluation.labels,

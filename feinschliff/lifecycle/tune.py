@@ -40,7 +40,7 @@ from feinschliff.results.data import DataReport
 from feinschliff.results.evaluation import EvaluationResult
 from feinschliff.results.formats import goodness
 from feinschliff.results.judged import PREFERENCE
-from feinschliff.results.verdicts import verdict
+from feinschliff.results.verdicts import caution, verdict
 from feinschliff.store import index
 from feinschliff.store.run_directory import RunDirectory, read_json, write_json
 from feinschliff.tasks._task import Rival
@@ -300,7 +300,12 @@ def _look_at_test(inputs: Inputs, rivals: Sequence[Rival]) -> Judged:
     theirs = [note for note in judged[strongest].notes if note not in evaluation.notes]
     for note in [*evaluation.notes, *(f"{strongest}: {note}" for note in theirs)]:
         inputs.context.announce(note)
-    return Judged(evaluation, judged, strongest, verdict(evidence))
+    found_verdict = verdict(evidence)
+    if written and found_verdict.verdict == "ship":
+        names = [name for name in (*task.names_of_checks(asked, rows), PREFERENCE) if name != evaluation.metric]
+        said = caution(evaluation.metrics, judged[strongest].metrics, names, len(scored.answers.comparable(rows)))
+        found_verdict = found_verdict.model_copy(update={"caution": said})
+    return Judged(evaluation, judged, strongest, found_verdict)
 
 
 def _measured(evaluation: EvaluationResult, metric: str) -> EvaluationResult:

@@ -40,6 +40,8 @@ def print_tune_summary(result: TuneResult, stream: TextIO | None = None) -> None
     word, baseline = result.verdict, result.details.verdict.baseline
     console.print(Text(shorten(heading(word, baseline), _WIDTH), style=f"bold {_COLORS[word]}"))
     console.print(Text(textwrap.fill(lead(result.details.verdict), _WIDTH)))
+    if result.details.verdict.caution:
+        console.print(Text(textwrap.fill(result.details.verdict.caution, _WIDTH), style="yellow"))
     console.print()
     for line in _table(result):
         console.print(Text(line, style="bold" if line.startswith(f"  {TUNED}") else ""))

@@ -30,6 +30,8 @@ class Verdict(Result):
     """Which test gave the p-value: exact McNemar, paired bootstrap."""
     sentence: str
     """The verdict in one sentence for a person."""
+    caution: str = ""
+    """What speaks against shipping though it does not decide: figures that are no better than the baseline's."""
 
 
 class CandidateTrial(Result):

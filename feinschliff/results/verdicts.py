@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,7 +29,7 @@ from feinschliff.results.intervals import (
     rows_needed,
     rows_needed_from_interval,
 )
-from feinschliff.results.measures import Difference
+from feinschliff.results.measures import Difference, Measure
 from feinschliff.results.resampling import Figure, MeanOfUnits, paired_figures, value_of
 
 SMALLEST_GAIN = 0.01
@@ -143,6 +144,21 @@ def verdict(evidence: Evidence) -> Verdict:
         method=evidence.method,
         sentence=_sentence(word, evidence),
     )
+
+
+def caution(ours: Mapping[str, Measure], theirs: Mapping[str, Measure], names: Sequence[str], rows: int) -> str:
+    """One sentence where some of the figures ``names`` are no better than the baseline's; empty where there are none.
+
+    Args:
+        rows: how many stand behind these figures.
+    """
+    worse = [name for name in names if name in ours and name in theirs and ours[name].value <= theirs[name].value]
+    told = (
+        f"{format_metric_name(name)} {format_value(name, ours[name].value)} "
+        f"(baseline {format_value(name, theirs[name].value)})"
+        for name in worse
+    )
+    return f"But what it writes is not seen to be better: {', '.join(told)}, on {rows:,} rows." if worse else ""
 
 
 def _compare_shares(

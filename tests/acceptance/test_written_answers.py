@@ -58,6 +58,20 @@ def test_a_check_decides_and_nothing_written_is_said(desk: Path, tiny_decoder: P
     assert "number is not measured: no row was answered in writing" in silent.document["notes"]
 
 
+def test_checks_that_show_no_gain_stand_beside_the_verdict(desk: Path, tiny_decoder: Path, capsys: Capture) -> None:
+    asked = ("--evaluation.checks", "number=last_number", "--training.learning-rate", "0.01")
+    outcome = tuned(capsys, tiny_decoder, "careful", *asked)
+    verdict = outcome.document["details"]["verdict"]
+    assert verdict["verdict"] == "ship", "it learned, or nothing is tested"
+    rows = len(outcome.document["details"]["evaluation"]["written"])
+    said = f"But what it writes is not seen to be better: number 0.0% (baseline 0.0%), on {rows} rows."
+    assert verdict["caution"] == said
+    again = call(capsys, "tune", "rows.jsonl", "--model", str(tiny_decoder), "--output-dir", "careful", *SHORT, *asked)
+    assert said in " ".join(again.out.split())
+    for page in ("report.html", "report.md", "model/README.md"):
+        assert said in (desk / "careful" / page).read_text(encoding="utf-8").replace("\\", ""), page
+
+
 def test_what_the_references_mark_decides_too(desk: Path, tiny_decoder: Path, capsys: Capture) -> None:
     outcome = tuned(capsys, tiny_decoder, "marked", "--evaluation.metric", "extracted_match")
     assert outcome.document["metric"] == "extracted_match"

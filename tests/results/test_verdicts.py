@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from feinschliff.results.measures import Difference
+from feinschliff.results.measures import Difference, Measure
 from feinschliff.results.regression import regression_figures
 from feinschliff.results.resampling import FunctionOfSums, MeanOfUnits
 from feinschliff.results.spans import entity_figures
-from feinschliff.results.verdicts import Evidence, compare, compare_predictions, decide, smallest_gain, verdict
+from feinschliff.results.verdicts import Evidence, caution, compare, compare_predictions, decide, smallest_gain, verdict
 
 
 def evidence(value: float, low: float, high: float, p: float, **changes: object) -> Evidence:
@@ -217,6 +217,19 @@ def test_f1_of_entities_is_compared_over_sentences() -> None:
 def test_two_perfect_candidates_leave_the_baseline() -> None:
     perfect = regression_figures(np.arange(9.0), np.arange(9.0))["rmse"]
     assert verdict(compare("rmse", "probe", perfect, perfect, samples=100)).verdict == "keep-baseline"
+
+
+def test_figures_that_are_no_better_speak_against_shipping() -> None:
+    ours, theirs = (
+        {
+            name: Measure(value=value, low=0.0, high=1.0)
+            for name, value in zip(("number", "marked"), values, strict=True)
+        }
+        for values in ((0.25, 0.5), (0.25, 0.375))
+    )
+    said = "But what it writes is not seen to be better: number 25.0% (baseline 25.0%), on 24 rows."
+    assert caution(ours, theirs, ("number", "marked", "judge_preference"), 24) == said
+    assert caution(ours, theirs, ("marked",), 24) == ""
 
 
 def test_a_handful_of_rows_ships_nothing() -> None:
