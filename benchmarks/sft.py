@@ -98,6 +98,7 @@ print(json.dumps({"seconds": times, "tokens": given["tokens"][: len(times)], "lo
 """
 PEERS: dict[str, tuple[str, dict[str, Any]]] = {
     "TRL default (bf16, checkpointing)": ("trl", {}),
+    "TRL fp32, no checkpointing": ("trl", {"bf16": False, "gradient_checkpointing": False}),
     "TRL bf16, no checkpointing": ("trl", {"bf16": True, "gradient_checkpointing": False}),
     "TRL bf16, packing, no checkpointing": (
         "trl",
@@ -348,8 +349,9 @@ def show(found: dict[str, list[dict[str, Any]]]) -> None:
     losses = {name: rounds[-1]["losses"] for name, rounds in found.items() if "packing" not in name}
     for name, values in losses.items():
         if name != OURS and OURS in losses:
-            worst = max(abs(a - b) for a, b in zip(values, losses[OURS], strict=False))
-            print(f"largest difference of a step's loss to {name}: {worst:.4f}")
+            apart = [mine - theirs for theirs, mine in zip(values, losses[OURS], strict=False)]
+            worst, mean = max(map(abs, apart)), statistics.fmean(apart)
+            print(f"a step's loss differs from that of {name} by {worst:.4f} at most, {mean:+.4f} in the mean")
 
 
 if __name__ == "__main__":
