@@ -174,6 +174,7 @@ _FILTERS: dict[str, Any] = {
     "duration": formats.format_duration,
     "rate": formats.format_rate,
     "short": formats.shorten,
+    "both_ends": formats.both_ends,
     "file_name": lambda file: Path(file).name,
     "shell": shlex.quote,
     "python": repr,

@@ -58,7 +58,7 @@ class WrittenRow(Result):
 
     row: RowRef
     prompt: str
-    """Its end, where it is long."""
+    """Beginning and end, where it is long; so of the answers."""
     reference: str
     written: str
     baseline: str | None = None

@@ -146,6 +146,14 @@ def shorten(text: str, max_characters: int) -> str:
     return line
 
 
+def both_ends(text: str, max_characters: int) -> str:
+    """At most ``max_characters``: of a longer text two thirds from its beginning and one from its end."""
+    if len(text) <= max_characters:
+        return text
+    last = max_characters // 3
+    return f"{text[: max_characters - last - 3].rstrip()} \N{HORIZONTAL ELLIPSIS} {text[-last:].lstrip()}"
+
+
 def _scaled(metric: str, value: float, sign: str = "-") -> str:
     """In points, as a plain number, or with three digits where nothing is known about its size."""
     if metric in _IN_UNITS:

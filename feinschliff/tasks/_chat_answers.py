@@ -18,7 +18,7 @@ from feinschliff.results.answers import without_reasoning
 from feinschliff.results.check_files import Written
 from feinschliff.results.checkers import Check, default_checks, load_checks
 from feinschliff.results.evaluation import EvaluationResult, WrittenRow
-from feinschliff.results.formats import LIKELIHOOD_METRICS, format_metric_name
+from feinschliff.results.formats import LIKELIHOOD_METRICS, both_ends, format_metric_name
 from feinschliff.results.resampling import Figure, MeanOfUnits
 from feinschliff.results.translation import SUMMARY_METRICS, TRANSLATION_METRICS, summary_figures, translation_figures
 from feinschliff.results.written import (
@@ -28,9 +28,11 @@ from feinschliff.results.written import (
     match_figures,
     measure_written,
 )
-from feinschliff.tasks._shown import SHOWN_CHARACTERS, joined, row_ref
+from feinschliff.tasks._shown import joined, row_ref
 from feinschliff.tasks._task import Floats
 
+KEPT_CHARACTERS = 1500
+"""Of a prompt, a right answer and a written one, in results: an answer's end often says what it comes to."""
 WRITTEN_METRICS = (*MATCH_METRICS, *TRANSLATION_METRICS, *SUMMARY_METRICS)
 
 
@@ -166,9 +168,9 @@ def _written(answers: ChatAnswers, examples: Sequence[Example], checks: Sequence
     return [
         WrittenRow(
             row=row_ref(examples[row]),
-            prompt=joined(examples[row])[-SHOWN_CHARACTERS:],
-            reference=answers.references.get(row, examples[row].references)[0][:SHOWN_CHARACTERS],
-            written=answers.texts[row][:SHOWN_CHARACTERS] or "(nothing)",
+            prompt=both_ends(joined(examples[row]), KEPT_CHARACTERS),
+            reference=both_ends(answers.references.get(row, examples[row].references)[0], KEPT_CHARACTERS),
+            written=both_ends(answers.texts[row], KEPT_CHARACTERS) or "(nothing)",
             checks={name: float(values[number]) for name, values in units.items()},
         )
         for number, row in enumerate(rows)

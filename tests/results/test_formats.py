@@ -3,6 +3,7 @@
 import pytest
 
 from feinschliff.results.formats import (
+    both_ends,
     format_bound,
     format_difference,
     format_duration,
@@ -82,3 +83,14 @@ def test_errors_keep_their_size() -> None:
     assert format_interval("rmse", 0.01, -0.02, 0.04) == "-0.0200 to 0.0400"
     assert format_interval("rmse", -0.01, -0.04, 0.02) == "-0.0200 to 0.0400"
     assert format_interval("accuracy", -0.01, -0.04, 0.02) == "-4.0 to 2.0"
+
+
+@pytest.mark.parametrize("length", [9, 10, 30, 100, 101, 1000])
+def test_of_long_texts_both_ends_are_kept(length: int) -> None:
+    text = ("abc" * length)[: length - 4] + "# 42"
+    found = both_ends(text, 100)
+    assert len(found) <= 100
+    assert found.endswith("# 42")
+    kept = found if length <= 100 else found.partition(" … ")[0]
+    assert text.startswith(kept)
+    assert len(kept) > 60 or kept == text
