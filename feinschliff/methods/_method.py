@@ -38,6 +38,12 @@ def is_head(network: Any, parameter_name: str) -> bool:
     return above
 
 
+def and_head(network: Any, joint: str = " and ") -> str:
+    """What is said of the head where it is trained; language models have none of their own."""
+    trained = (name for name, parameter in network.named_parameters() if parameter.requires_grad)
+    return f"{joint}the head" if any(is_head(network, name) for name in trained) else ""
+
+
 class Method:
     """Base of all methods."""
 

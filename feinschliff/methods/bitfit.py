@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from feinschliff.config.bases import TypedConfig
 from feinschliff.errors import ConfigError
-from feinschliff.methods._method import Method, is_head
+from feinschliff.methods._method import Method, and_head, is_head
 from feinschliff.methods._names import Expression, found, kinds
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class Bitfit(Method):
     def describe(self, network: Any) -> str:
         """How many biases."""
         trained = [name for name, p in network.named_parameters() if p.requires_grad and not is_head(network, name)]
-        return f"{len(trained)} biases and the head"
+        return f"{len(trained)} biases{and_head(network)}"
 
 
 CONFIG = BitfitConfig

@@ -16,7 +16,7 @@ from feinschliff.config.bases import TypedConfig
 from feinschliff.config.training import TrainingConfig
 from feinschliff.errors import ConfigError
 from feinschliff.methods import _peft_folder, _peft_layers
-from feinschliff.methods._method import Method
+from feinschliff.methods._method import Method, and_head
 from feinschliff.methods._names import kinds
 from feinschliff.methods._peft_layers import ADAPTER
 
@@ -132,9 +132,9 @@ class Ia3(Method):
         """How many vectors."""
         layers = _layers(network).values()
         inputs = sum(layer.is_feedforward for layer in layers)
-        return (
-            f"vectors on the outputs of {len(layers) - inputs} and the inputs of {inputs} linear layers, and the head"
-        )
+        outputs = len(layers) - inputs
+        head = and_head(network, ", and ")
+        return f"vectors on the outputs of {outputs} and the inputs of {inputs} linear layers{head}"
 
     @contextmanager
     def reference(self, network: nn.Module) -> Iterator[nn.Module]:

@@ -28,7 +28,7 @@ from feinschliff.config.bases import TypedConfig
 from feinschliff.config.training import TrainingConfig
 from feinschliff.errors import ConfigError
 from feinschliff.methods import _lora_shape, _peft_folder, _peft_layers
-from feinschliff.methods._method import Method
+from feinschliff.methods._method import Method, and_head
 from feinschliff.methods._peft_layers import ADAPTER, BODY
 
 if TYPE_CHECKING:
@@ -195,7 +195,7 @@ class Lora(Method):
 
     def describe(self, network: Any) -> str:
         """Ranks, layers and variant."""
-        return f"{self._shape} and the head"
+        return f"{self._shape}{and_head(network)}"
 
     @contextmanager
     def reference(self, network: nn.Module) -> Iterator[nn.Module]:

@@ -410,6 +410,7 @@ def test_gradients_of_lora_are_those_of_peft_and_transformers(
 ) -> None:
     folder, splits = request.getfixturevalue(family), made_splits(24, 8, "conversations")
     prepared = run_of(folder, tmp_path, splits, method=METHODS["lora"], micro_batch_tokens=micro_batch_tokens)
+    assert any(said.endswith(" linear layers") for said in prepared.announcements), "there is no head of its own"
     masters = prepared.learner.masters
     randomised(list(zip(masters.names, masters.masters, strict=True)))
     masters.publish()
