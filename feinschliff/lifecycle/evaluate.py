@@ -8,17 +8,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from feinschliff import registry
 from feinschliff.config.data import DataConfig
 from feinschliff.config.evaluation import EvaluationConfig
+from feinschliff.config.generation import WritingPrecision
+from feinschliff.config.training import TrainingConfig
 from feinschliff.data.examples import Example
 from feinschliff.data.load import load_examples
-from feinschliff.errors import DataError, InputError, RunDirectoryError
+from feinschliff.errors import ConfigError, DataError, InputError, RunDirectoryError
 from feinschliff.lifecycle import held_out
 from feinschliff.lifecycle.against_base import changed, judge_of
 from feinschliff.lifecycle.judge import beside, compared, deciding
 from feinschliff.lifecycle.observing import Observer, counted
-from feinschliff.predictor import ModelFacts, Predictor
+from feinschliff.predictor import ModelFacts, Predictor, model_folder
 from feinschliff.reports.pages import write_report
+from feinschliff.results.checkers import DEFAULT_NAME as DEFAULT_CHECK
 from feinschliff.results.data import ColumnsFound
 from feinschliff.results.evaluation import EvaluationResult
 from feinschliff.results.judged import PREFERENCE
@@ -48,7 +52,7 @@ def evaluate(
         RunDirectoryError: there is no finished model, or the run's configuration cannot be read.
         DataError: the file cannot be read, has no labels, or has labels that the model does not know.
     """
-    predictor = Predictor(run)
+    predictor = Predictor(run, precision=_precision_of(run))
     facts, config = predictor.facts, changed(_asked_of(run), changes or {})
     judge = judge_of(run, config, writes=predictor.writes)
     if sources:
@@ -64,6 +68,7 @@ def evaluate(
     on_rows, on_written = counted(observers, "scoring", len(examples)), counted(observers, "writing", written)
     scored = predictor.score(examples, on_rows, written, on_written)
     seconds = time.perf_counter() - begin
+    _refuse_unknown(config, predictor, examples)
     metric = facts.metric if config.metric in (None, PREFERENCE) else str(config.metric)
     result = predictor.task.judge(scored.answers, examples, metric, config)
     said = [*notes, *scored.notes, *result.notes]
@@ -90,11 +95,39 @@ def _asked_of(run: Path) -> EvaluationConfig:
     try:
         return EvaluationConfig.model_validate(read_json(directory.config)["evaluation"])
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise RunDirectoryError(
-            f"{directory.config} does not say how the run is judged",
-            why=str(error),
-            remedy=f"evaluate its model alone, by the defaults: {directory.model}",
-        ) from error
+        raise _unreadable(directory, error) from error
+
+
+def _unreadable(directory: RunDirectory, error: Exception) -> RunDirectoryError:
+    return RunDirectoryError(
+        f"{directory.config} does not say how the run is judged",
+        why=str(error),
+        remedy=f"evaluate its model alone, by the defaults: {directory.model}",
+    )
+
+
+def _precision_of(run: Path) -> WritingPrecision:
+    """What a language model was trained and judged in; of a mere model folder, and of other models, nothing is said."""
+    directory = RunDirectory(run)
+    task = ModelFacts.read(model_folder(run)).task["type"]
+    if not directory.state.exists() or not registry.says("task", task, "CONTINUES_TEXTS"):
+        return "auto"
+    try:
+        return TrainingConfig.model_validate(read_json(directory.config)["training"]).precision
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise _unreadable(directory, error) from error
+
+
+def _refuse_unknown(config: EvaluationConfig, predictor: Predictor, examples: Sequence[Example]) -> None:
+    known = [*predictor.task.deciding_metrics(), predictor.facts.metric]
+    if predictor.writes:
+        known += [*predictor.task.names_of_checks(config, examples), DEFAULT_CHECK]
+    if config.metric is not None and config.metric not in known:
+        raise ConfigError(
+            f"there is no metric {config.metric!r} of this model",
+            where="evaluation.metric",
+            remedy=f"one of: {', '.join(dict.fromkeys(known))}",
+        )
 
 
 def _labelled(

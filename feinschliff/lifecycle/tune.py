@@ -38,7 +38,7 @@ from feinschliff.reports.pages import write_report
 from feinschliff.results.comparison import CandidateTrial, Origin, RowCounts, TuneDetails, TuneResult, Verdict
 from feinschliff.results.data import DataReport
 from feinschliff.results.evaluation import EvaluationResult
-from feinschliff.results.formats import goodness
+from feinschliff.results.formats import LIKELIHOOD_METRICS, goodness
 from feinschliff.results.judged import PREFERENCE
 from feinschliff.results.verdicts import caution, verdict
 from feinschliff.store import index
@@ -129,7 +129,7 @@ def _tune(inputs: Inputs) -> TuneResult:
     frozen = FrozenEncoder(config, inputs.model, context_of(config, splits), context.observers)
     if registry.says("task", config.task.type, "CONTINUES_TEXTS"):
         inputs.precision = frozen.precision
-        refuse_empty(frozen.task.encode(splits.test, frozen.max_length_tokens))
+        _refuse_unmeasurable(inputs, frozen)
     seconds_to_load = time.perf_counter() - clock
     clock = time.perf_counter()
     rivals = _rivals(inputs, frozen)
@@ -154,6 +154,33 @@ def _tune(inputs: Inputs) -> TuneResult:
     choice = choose_and_train(search, recipes)
     choice.trials[:0] = trials
     return _judged(inputs, rivals, data, choice, said)
+
+
+def _refuse_unmeasurable(inputs: Inputs, frozen: FrozenEncoder) -> None:
+    """Before any training.
+
+    Raises:
+        DataError: no test row, or no validation row, has anything to be judged by, or none can be asked where what is
+            written decides.
+    """
+    splits = inputs.splits
+    for rows in (splits.validation, splits.test):
+        if rows:
+            refuse_empty(frozen.task.encode(rows, frozen.max_length_tokens))
+    metric, _ = deciding_metric(inputs.config, splits)
+    if metric not in LIKELIHOOD_METRICS:
+        found, why = frozen.task.can_ask(splits.test)
+        if not found:
+            raise _nothing_written(metric, why)
+
+
+def _nothing_written(metric: str, why: Sequence[str]) -> DataError:
+    return DataError(
+        f"{metric} is to decide, and no test row can be answered in writing",
+        where="evaluation.metric",
+        why="; ".join(why) or None,
+        remedy=f"give test rows that can be asked, or let one of these decide: {', '.join(LIKELIHOOD_METRICS)}",
+    )
 
 
 def _to_write(inputs: Inputs, rivals: Sequence[Rival]) -> float:
@@ -270,7 +297,8 @@ def _judged(inputs: Inputs, rivals: Sequence[Rival], data: DataReport, choice: C
 def _look_at_test(inputs: Inputs, rivals: Sequence[Rival]) -> Judged:
     """The one look at the test rows: the tuned model and its rivals on the same rows."""
     asked, rows = inputs.config.evaluation, inputs.splits.test
-    predictor = Predictor(inputs.context.directory.path, precision=inputs.precision)
+    training = inputs.config.training
+    predictor = Predictor(inputs.context.directory.path, precision=inputs.precision, device=training.device)
     task, (decides, _) = predictor.task, deciding_metric(inputs.config, inputs.splits)
     metric = predictor.facts.metric if decides == PREFERENCE else decides
     written = min(asked.written_rows, len(rows)) if predictor.writes else 0
@@ -312,16 +340,11 @@ def _measured(evaluation: EvaluationResult, metric: str) -> EvaluationResult:
     """The same, where it has what is to decide.
 
     Raises:
-        DataError: no test row could be answered in writing.
+        DataError: no test row was answered in writing.
     """
-    if evaluation.metric == metric:
-        return evaluation
-    raise DataError(
-        f"{metric} was to decide, and no test row was answered in writing",
-        where="evaluation.metric",
-        why="; ".join(evaluation.notes) or None,
-        remedy="what is trained is kept: `feinschliff evaluate` judges it by the loss, or on rows that can be asked",
-    )
+    if evaluation.metric != metric:
+        raise _nothing_written(metric, evaluation.notes)
+    return evaluation
 
 
 def _details(

@@ -24,6 +24,7 @@ from feinschliff.results.resampling import Figure, FloatArray, MeanOfUnits, meas
 ANSWER_METRICS = ("exact_match", "answer_f1")
 DECIDING_METRICS = ("answer_f1", "exact_match")
 _END_OF_REASONING = re.compile(r"</think>|\[/THINK\]")
+_BEGINS_OF_REASONING = ("<think>", "[THINK]")
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _WITHOUT_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
@@ -35,8 +36,10 @@ def normalize_answer(text: str) -> str:
 
 
 def without_reasoning(text: str) -> str:
-    """What stands behind the last mark that ends a model's reasoning; all of it where there is no such mark."""
-    return _END_OF_REASONING.split(text)[-1].strip()
+    """What stands behind the last mark that ends a model's reasoning; nothing where it began and did not end, and all
+    of it where there is none."""
+    *reasoning, answer = _END_OF_REASONING.split(text)
+    return "" if not reasoning and answer.lstrip().startswith(_BEGINS_OF_REASONING) else answer.strip()
 
 
 def exact_match(gold_answers: Sequence[str], prediction: str) -> float:

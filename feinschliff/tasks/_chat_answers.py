@@ -146,12 +146,13 @@ def _notes(answers: ChatAnswers, examples: Sequence[Example], names: Sequence[st
     """How many rows stand behind the figures of texts, and what else is to be said of them."""
     said, count = list(answers.notes), len(answers.comparable(examples))
     if missing:
-        said.append(f"{missing} is not measured: no row was answered in writing")
+        why = "what it looks for is not in these rows" if count else "no row was answered in writing"
+        said.append(f"{missing} is not measured: {why}")
     metrics = [format_metric_name(name) for name in names if name not in LIKELIHOOD_METRICS]
     if metrics:
         drawn = ", drawn at random," if len(answers.texts) < len(examples) else ""
-        of = ", ".join(metrics)
-        said.insert(0, f"{count:,} of {len(examples):,} rows{drawn} were answered in writing: {of} are of these alone")
+        of = f": {', '.join(metrics)} are of these alone" if count < len(examples) else ""
+        said.insert(0, f"{count:,} of {len(examples):,} rows{drawn} were answered in writing{of}")
     return said
 
 

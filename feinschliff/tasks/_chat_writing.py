@@ -34,7 +34,17 @@ class Askable:
     rows: list[int]
     """Numbers of examples, ascending."""
     refused: Counter[str]
-    """Why rows that were drawn could not be asked, and how many."""
+    """What is wrong with rows that were drawn and cannot be asked, and how many those are."""
+    reasons: dict[str, str]
+    """One reason for each."""
+
+    @property
+    def notes(self) -> list[str]:
+        """The same in sentences."""
+        return [
+            f"{count:,} {'row' if count == 1 else 'rows'} cannot be asked: {what}{self.reasons[what]}"
+            for what, count in self.refused.most_common()
+        ]
 
 
 class ChatWriter:
@@ -67,7 +77,7 @@ class ChatWriter:
 
     def askable(self, examples: Sequence[Example], most: int) -> Askable:
         """Conversations that the template and the model's length let be asked; drawn on until there are ``most``."""
-        found = Askable([], Counter())
+        found = Askable([], Counter(), {})
         for row in np.random.default_rng(len(examples)).permutation(len(examples)).tolist():
             if len(found.rows) == most:
                 break
@@ -76,13 +86,14 @@ class ChatWriter:
             try:
                 request = self.request(examples[row])
             except DataError as error:
-                found.refused[error.faults[0].what] += 1
-                continue
-            why = self.backend.why_not(request.ids or ())
+                why: tuple[str, str, str] | None = (error.faults[0].what, "", "")
+            else:
+                why = self.backend.why_not(request.ids or ())
             if why is None:
                 found.rows.append(row)
             else:
-                found.refused[f"{why[0]}: {why[1]}"] += 1
+                found.refused[why[0]] += 1
+                found.reasons.setdefault(why[0], why[1] and f": {why[1]}")
         found.rows.sort()
         return found
 
@@ -102,7 +113,7 @@ class ChatWriter:
                 row.ids[row.prompt_tokens :], skip_special_tokens=True, clean_up_tokenization_spaces=False
             ).strip()
             if text and text not in [given.strip() for given in examples[number].references]:
-                found[number] = (text,)
+                found[number] = (text, *examples[number].references[1:])
         return found
 
     def write(
@@ -119,15 +130,19 @@ class ChatWriter:
 
     def seconds_to_write(self, examples: Sequence[Example], most: int, max_new_tokens: int) -> float:
         """What writing to ``most`` such examples takes at most, told from a few steps."""
-        rows = self.askable(examples, most).rows
+        rows = self.askable(examples, min(most, self.backend.limits.num_rows)).rows
         if not rows:
             return 0.0
-        begin, times = time.perf_counter(), list[float]()
+        begin, seen = time.perf_counter(), set[int]()
+        seconds, read, before, after = 0.0, 0.0, 0, 0
         few = SamplingConfig(min_new_tokens=TIMED_STEPS, max_new_tokens=TIMED_STEPS)
-        for _ in self.backend.stream([self.request(examples[row]) for row in rows], few):
-            times.append(time.perf_counter() - begin)
-        read = times[len(rows) - 1]
-        return (read + (times[-1] - read) / (TIMED_STEPS - 1) * (max_new_tokens - 1)) * most / len(rows)
+        for piece in self.backend.stream([self.request(examples[row]) for row in rows], few):
+            seconds, after = time.perf_counter() - begin, after + 1
+            if piece.request not in seen:  # some write already while others are read
+                seen.add(piece.request)
+                read, before, after = seconds, before + after, 0
+        per_token = (seconds - read) / max(1, after)
+        return (read + per_token * max(0, len(rows) * max_new_tokens - before)) * most / len(rows)
 
     def stream(self, chat: Conversation, sampling: SamplingConfig) -> Iterator[str]:
         """The answer to a conversation, piece by piece."""

@@ -217,9 +217,11 @@ class Sft:
         on_rows: Callable[[int], None] = lambda _: None,
     ) -> ChatAnswers:
         """The same answers with what the model writes for ``most`` examples, drawn from those that can be asked."""
+        if not _asks(examples):
+            return answers
         writer = self.writer()
         askable = writer.askable(examples, most)
-        notes = [f"{count:,} rows cannot be asked: {why}" for why, count in askable.refused.most_common()]
+        notes = askable.notes
         on_rows(min(most, len(examples)) - len(askable.rows))
         if not askable.rows:
             return replace(answers, notes=notes)
@@ -254,6 +256,13 @@ class Sft:
     def deciding_metrics(self) -> tuple[str, ...]:
         """Likelihoods, what compares written answers with the right ones, and a judge."""
         return (*LIKELIHOOD_METRICS, *WRITTEN_METRICS, PREFERENCE)
+
+    def can_ask(self, examples: Sequence[Example]) -> tuple[bool, list[str]]:
+        """Whether any of the examples can be answered in writing, and why others cannot."""
+        if not _asks(examples):
+            return False, []
+        found = self.writer().askable(examples, 1)
+        return bool(found.rows), found.notes
 
     def names_of_checks(self, config: EvaluationConfig, examples: Sequence[Example]) -> list[str]:
         """Metrics that the checks of written answers give, and that can decide as well."""
@@ -340,11 +349,15 @@ def _texts(answers: Sequence[Generation]) -> list[str]:
 
 
 def _unfinished(answers: Sequence[Generation], asked: SamplingConfig) -> list[str]:
-    count = sum(answer.finish_reason == "length" for answer in answers)
-    if not count:
-        return []
-    longest = f"{asked.max_new_tokens:,} tokens (task.max_new_tokens)"
-    return [f"{count:,} of {len(answers):,} answers had not ended after {longest} and are judged as far as they go"]
+    lengths = [len(answer.ids) for answer in answers if answer.finish_reason == "length"]
+    longest = sum(length == asked.max_new_tokens for length in lengths)
+    said = [(longest, f"had not ended after {asked.max_new_tokens:,} tokens (task.max_new_tokens)")]
+    said.append((len(lengths) - longest, "had not ended where the model has no more positions"))
+    return [f"{n:,} of {len(answers):,} answers {what} and are judged as far as they go" for n, what in said if n]
+
+
+def _asks(examples: Sequence[Example]) -> bool:
+    return any(example.conversation is not None for example in examples)
 
 
 def _rows(encoded: ChatSet) -> list[tuple[Ints, Ints]]:

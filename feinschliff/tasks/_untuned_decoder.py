@@ -47,5 +47,7 @@ class UntunedDecoder:
     def seconds_to_write(self, most: int) -> float:
         """What its answers to so many examples take at most, measured."""
         task = self._frozen.task
+        if all(example.conversation is None for example in self._examples):
+            return 0.0
         seconds: float = task.writer().seconds_to_write(self._examples, most, task.config.max_new_tokens)
         return seconds

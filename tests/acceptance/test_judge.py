@@ -70,7 +70,8 @@ def desk(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def run(desk: Path, tiny_decoder: Path, capsys: Capture) -> str:
     """A run that was trained once for all tests."""
     if not (desk / "run" / "model").exists():
-        trained = call(capsys, "train", "rows.jsonl", "--model", str(tiny_decoder), "--output-dir", "run", *SHORT)
+        fast = ("--training.learning-rate", "0.02", "--output-dir", "run", *SHORT)
+        trained = call(capsys, "train", "rows.jsonl", "--model", str(tiny_decoder), *fast)
         assert trained.code == 0, trained
     return "run"
 
@@ -94,7 +95,8 @@ def test_base_and_tuned_are_compared_on_the_same_rows_in_both_orders(run: str, d
     assert (judged["unjudged_rows"], pairs["changed_with_order"]) == (0, 0)
     measure = found["metrics"]["judge_preference"]
     assert measure["value"] == pytest.approx((wins + (ROWS - wins - losses) / 2) / ROWS)
-    assert measure["low"] < measure["value"] < measure["high"]
+    assert measure["low"] <= measure["value"] <= measure["high"]
+    assert measure["low"] < measure["high"]
     assert found["metric"] == "loss", "a judge decides only where it is asked to"
     prompts = [prompt_of(asked) for asked in server.asked[1:]]
     assert len(prompts) == 2 * ROWS

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+import feinschliff
+from feinschliff.errors import ConfigError
 from tests.acceptance.walk import Outcome, Refusal, assert_refused, call
 
 Capture = pytest.CaptureFixture[str]
@@ -56,6 +58,9 @@ def test_a_check_decides_and_nothing_written_is_said(desk: Path, tiny_decoder: P
     assert silent.code == 0, silent
     assert silent.document["metric"] == "loss"
     assert "number is not measured: no row was answered in writing" in silent.document["notes"]
+    assert later["metrics"]["loss"] == found["test"]["loss"], "in the precision that it was judged in"
+    with pytest.raises(ConfigError, match="there is no metric 'foo' of this model"):
+        feinschliff.evaluate("checked", metric="foo")
 
 
 def test_checks_that_show_no_gain_stand_beside_the_verdict(desk: Path, tiny_decoder: Path, capsys: Capture) -> None:
@@ -84,7 +89,7 @@ def test_rows_that_do_not_fit_are_left_out_of_a_verdict(desk: Path, tiny_decoder
     assert outcome.code in (0, 1), outcome
     evaluation = outcome.document["details"]["evaluation"]
     assert len(evaluation["written"]) == 2
-    assert any("1 rows cannot be asked: the prompt is too long" in note for note in evaluation["notes"])
+    assert any("1 row cannot be asked: the prompt is too long" in note for note in evaluation["notes"])
     assert any(
         note.startswith("2 of 3 rows, drawn at random, were answered in writing") for note in evaluation["notes"]
     )
@@ -97,6 +102,12 @@ def test_test_rows_of_which_none_fits_are_refused_before_training(
     outcome = tuned(capsys, tiny_decoder, "long", "--test", "long.jsonl")
     assert_refused(outcome, Refusal("2 of 2 rows have no token that carries loss", "long.jsonl:1", "longer than 256"))
     assert not (desk / "long" / "model").exists()
+    refused = tuned(capsys, tiny_decoder, "long", "--validation", "long.jsonl")
+    assert_refused(refused, Refusal("2 of 2 rows have no token that carries loss", "long.jsonl:1"))
+    windows = ("--test", "long.jsonl", "--task.long-rows", "window", "--evaluation.metric", "exact_match")
+    refused = tuned(capsys, tiny_decoder, "windows", *windows)
+    assert_refused(refused, Refusal("exact_match is to decide", "evaluation.metric", "the prompt is too long"))
+    assert not (desk / "windows" / "model").exists()
     trained = tuned(capsys, tiny_decoder, "later")
     assert trained.code in (0, 1), trained
     refused = call(capsys, "evaluate", "later", "long.jsonl", "--json")

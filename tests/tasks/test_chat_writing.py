@@ -57,16 +57,16 @@ def empty(count: int) -> ChatAnswers:
 def test_rows_that_cannot_be_asked_are_left_out_and_counted(gemma: Path, tmp_path: Path) -> None:
     task = sft(gemma, tmp_path, max_new_tokens=3)
     told = replace(conversation("Be brief", "Hello", "Yes", roles="sua"), references=("Yes",))
-    long = answerable("Hello " * 6000, "Yes")
-    examples = [told, answerable("Hello", "Yes"), long, answerable("So", "No"), told]
-    found = task.in_writing(empty(5), examples, 5)
-    assert sorted(found.texts) == [1, 3]
-    told_note, long_note = found.notes[:2]
+    long = [answerable("Hello " * number, "Yes") for number in (6000, 6001, 6002)]
+    examples = [told, answerable("Hello", "Yes"), *long, answerable("So", "No"), told]
+    found = task.in_writing(empty(7), examples, 7)
+    assert sorted(found.texts) == [1, 5]
+    long_note, told_note = found.notes[:2]
+    assert long_note.startswith("3 rows cannot be asked: the prompt is too long: it has 60")
     assert told_note.startswith("2 rows cannot be asked: the chat template refuses these messages")
-    assert long_note.startswith("1 rows cannot be asked: the prompt is too long")
     evaluation = task.judge(found, examples, "loss", CHECKED)
-    assert evaluation.notes[0].startswith("2 of 5 rows, drawn at random, were answered in writing: exact match")
-    assert "checked by number" in evaluation.notes[0] or "number" in evaluation.notes[0]
+    assert evaluation.notes[0].startswith("2 of 7 rows, drawn at random, were answered in writing: exact match")
+    assert "number are of these alone" in evaluation.notes[0]
     assert [row.row.text for row in evaluation.written] == ["Hello", "So"]
 
 
@@ -92,10 +92,28 @@ def test_rows_are_drawn_from_the_whole_set_and_always_the_same(tiny_decoder: Pat
 
 def test_answers_that_had_not_ended_are_counted(tiny_decoder: Path, tmp_path: Path) -> None:
     task = sft(tiny_decoder, tmp_path, max_new_tokens=1)
-    found = task.in_writing(empty(3), [answerable("Hello", "Yes")] * 3, 3)
+    examples = [answerable("Hello", "Yes")] * 3
+    found = task.in_writing(empty(3), examples, 3)
+    assert task.judge(found, examples, "loss", CHECKED).notes[0] == "3 of 3 rows were answered in writing"
     assert found.notes == [
         "3 of 3 answers had not ended after 1 tokens (task.max_new_tokens) and are judged as far as they go"
     ]
+
+
+def test_answers_for_which_the_model_has_no_room_are_told_apart(tiny_decoder: Path, tmp_path: Path) -> None:
+    task = sft(tiny_decoder, tmp_path, max_new_tokens=200)
+    writer, longest = task.writer(), 256
+    words = next(n for n in range(longest) if len(writer.request(answerable("a " * n, "b")).ids or ()) > longest - 9)
+    (note,) = task.in_writing(empty(1), [answerable("a " * words, "b")], 1).notes
+    assert note.startswith("1 of 1 answers had not ended where the model has no more positions")
+
+
+def test_documents_need_no_writer(tiny_decoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    task = sft(tiny_decoder, tmp_path)
+    monkeypatch.setattr(Sft, "writer", lambda _: pytest.fail("a generator is made for nothing"))
+    documents = [replace(answerable("Hello", "Yes"), conversation=None)]
+    assert task.in_writing(empty(1), documents, 4).texts == {}
+    assert task.can_ask(documents) == (False, [])
 
 
 def test_the_longest_answer_is_the_tasks_own_unless_one_is_given(tiny_decoder: Path, tmp_path: Path) -> None:
@@ -151,6 +169,8 @@ def test_reasoning_is_not_compared(qwen: Path, tmp_path: Path, monkeypatch: pyte
     task = sft(qwen, tmp_path)
     examples = [answerable("So", "It is 5."), answerable("So", "It is 5.")]
     texts = ["<think>\nhm 4\n</think>\n\nIt is 5.", "<think>\nIt is 5."]
+    reached = task.score(ChatAnswers(empty(2).sums_N3, dict(enumerate(texts))), examples, "strict_match")
+    assert reached == 0.5
 
     def write(self: Any, asked: list[Example], *_: Any) -> list[Generation]:
         return [Generation(n, 0, text, "stop") for n, text in enumerate(texts)]
@@ -158,6 +178,13 @@ def test_reasoning_is_not_compared(qwen: Path, tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(ChatWriter, "write", write)
     found = task.in_writing(empty(2), examples, 2)
     assert task.score(found, examples, "strict_match") == 0.5
+
+
+def test_other_right_answers_stay_right(qwen: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    task = sft(qwen, tmp_path)
+    examples = [replace(answerable("So", "Paris"), references=("Paris", "City of Paris"))]
+    monkeypatch.setattr(ChatWriter, "write", lambda *_: [Generation(0, 0, "City of Paris", "stop")])
+    assert task.score(task.in_writing(empty(1), examples, 1), examples, "strict_match") == 1.0
 
 
 def test_a_plain_template_keeps_the_files_own_answers(tiny_decoder: Path, tmp_path: Path) -> None:
