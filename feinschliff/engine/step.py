@@ -75,6 +75,8 @@ def backward(learner: Learner, rows: Ints) -> StepLoss:
         return coupled_backward(learner, learner.objective, rows)
     loss_sum, num_targets, num_tokens = 0.0, 0.0, 0
     parts = list(micro_batches(rows, learner.table.lengths, learner.training.micro_batch_tokens))
+    # Asked before the first pass: a process that asks later would wait for others that wait for its pieces of weights.
+    most = len(parts) if learner.masters.shards is None else learner.ranks.most(len(parts))
     for part in parts:
         batch = _batch(learner, part)
         out = learner.objective.loss(learner.network, batch)
@@ -83,15 +85,14 @@ def backward(learner: Learner, rows: Ints) -> StepLoss:
         loss_sum += float(out.loss_sum.detach())
         num_targets += out.num_targets
         num_tokens += batch.num_tokens
-    if learner.masters.shards is not None:
-        _keep_pace(learner, parts)
+    _keep_pace(learner, parts, most)
     return StepLoss(loss_sum, num_targets, num_tokens)
 
 
-def _keep_pace(learner: Learner, parts: list[Ints]) -> None:
+def _keep_pace(learner: Learner, parts: list[Ints], most: int) -> None:
     """Passes that count nothing, until all processes have made as many: each needs the others' pieces of weights."""
     row = parts[0][:1] if parts else np.zeros(1, dtype=np.int64)
-    for _ in range(learner.ranks.most(len(parts)) - len(parts)):
+    for _ in range(most - len(parts)):
         torch.autograd.backward(learner.objective.loss(learner.network, _batch(learner, row)).loss_sum * 0.0)
         learner.masters.collect_gradients()
 
