@@ -73,6 +73,8 @@ class RenderedChats:
     """Tokens that end answers that carry loss, sorted: generation has to stop at them."""
     ignored: Counter[str] = field(default_factory=Counter)
     """Fields that the template does not write, with the number of conversations that have them."""
+    cache_note: str = ""
+    """What a cache of rows, where there is one, has to say."""
 
 
 class ChatRenderer:

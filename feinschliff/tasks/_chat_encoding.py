@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from feinschliff.engine.batching import NO_TARGET, Ints, TokenTable, TokenTarget
 from feinschliff.errors import Fault
 from feinschliff.models.chat_rows import ChatRenderer, ChatRow, RenderedChats
 from feinschliff.models.chat_turns import ChatMessages, Loss, OnMismatch
+from feinschliff.tasks._chat_cache import kept
 from feinschliff.tasks._task import EncodedSet
 
 MOST_LOST = 0.5
@@ -42,6 +44,8 @@ class Rules:
     on_mismatch: OnMismatch
     long_rows: str
     max_length_tokens: int
+    cache: Path | None = None
+    """Where the rows of large sets are kept; None: nowhere."""
 
 
 def messages_of(conversation: Conversation) -> ChatMessages:
@@ -68,9 +72,15 @@ def encode(renderer: ChatRenderer, examples: Sequence[Example], rules: Rules) ->
 def rendered(renderer: ChatRenderer, examples: Sequence[Example], rules: Rules) -> RenderedChats:
     """The rows of all examples, however long they are; ``conversation`` is which of the examples."""
     chats = [example.conversation for example in examples]
-    if all(chat is not None for chat in chats):
+
+    def make() -> RenderedChats:
+        if not all(chat is not None for chat in chats):
+            return renderer.documents([example.texts[0] for example in examples])
         return renderer.rows([messages_of(chat) for chat in chats if chat is not None], rules.loss, rules.on_mismatch)
-    return renderer.documents([example.texts[0] for example in examples])
+
+    if rules.cache is None:
+        return make()
+    return kept(rules.cache, renderer, examples, (rules.loss, rules.on_mismatch), make)
 
 
 def _table(rows: Sequence[ChatRow]) -> tuple[TokenTable, TokenTargets]:
@@ -119,6 +129,8 @@ def _windows(row: ChatRow, most: int) -> list[ChatRow]:
 def _notes(rendered: RenderedChats, lost: Counter[str], rules: Rules) -> list[str]:
     said = [f"{count:,} rows are longer than {rules.max_length_tokens:,} tokens and were {what}"
             for what, count in sorted(lost.items())]  # fmt: skip
+    if rendered.cache_note:
+        said.append(rendered.cache_note)
     if rendered.faults:
         said.append(f"{len(rendered.faults):,} rows teach nothing: {_reasons(rendered)}")
     if rendered.num_unrolled:

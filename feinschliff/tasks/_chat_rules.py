@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from feinschliff import settings
 from feinschliff.data.examples import Example
 from feinschliff.errors import Fault, ModelError
 from feinschliff.models import chat_templates
@@ -68,7 +69,8 @@ def rules_of(config: SftConfig, max_length_tokens: int, *, documents: bool) -> R
     loss: Loss = asked[0] if len(asked) == 1 and asked[0] in LOSSES else asked
     on_mismatch: OnMismatch = "inference" if config.on_mismatch == "inference" else "report"
     long_rows = ("window" if documents else "drop") if given == "auto" else given
-    return Rules(loss, on_mismatch, long_rows, max_length_tokens)
+    cache = settings.read().cache_dir / "tokens" if config.token_cache else None
+    return Rules(loss, on_mismatch, long_rows, max_length_tokens, cache)
 
 
 def learned(row: ChatRow, rules: Rules) -> tuple[list[ChatRow], Fate]:

@@ -33,6 +33,9 @@ class SftConfig(TypedConfig):
     long_rows: Literal["auto", "drop", "cut", "window"] = "auto"
     """Rows longer than the limit: drop them, cut their end, or read them in windows of that length. auto: conversations
     are dropped, documents read in windows."""
+    token_cache: bool = True
+    """Keep the tokenized rows of large sets in the cache folder, for the next run on the same data with the same
+    template, tokenizer and options."""
     max_new_tokens: int = Field(default=256, ge=1, le=32768)
     """Answers that are written end here at the latest."""
 
