@@ -59,7 +59,7 @@ CASES: dict[str, tuple[list[str], list[Refusal]]] = {
     ),
     "a metric of which less is better": (
         ["tune", "good.csv", "--evaluation.metric", "hamming_loss"],
-        [Refusal("'hamming_loss' cannot decide", "evaluation.metric", "more is better", "accuracy")],
+        [Refusal("'hamming_loss' cannot decide", "evaluation.metric", "tell better from worse", "accuracy")],
     ),
     "no such run": (["evaluate", "runs/none"], [Refusal("there is no run runs/none", remedy="runs list")]),
     "nothing to predict": (
