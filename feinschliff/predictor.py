@@ -108,7 +108,7 @@ class Scored:
     answers: Any
     """In the form of the task: see ``tasks._task.Task.answers``."""
     notes: tuple[str, ...]
-    """How many rows were cut; empty where none was."""
+    """How many rows or answers were cut; empty where none was."""
 
 
 def _method_of(facts: ModelFacts) -> Method:
@@ -215,9 +215,19 @@ class Predictor:
         examples: Sequence[Example],
         sampling: SamplingConfig | None = None,
         on_rows: Callable[[int], None] = lambda _: None,
-    ) -> Any:
-        """A language model's answers in writing, in the form of its task."""
-        return self.task.written(examples, sampling, on_rows)
+        *,
+        leaves_out: bool = False,
+    ) -> Scored:
+        """A language model's answers in writing, and how many had not ended.
+
+        Args:
+            leaves_out: examples that cannot be asked get no answer but a reason, as long as others can be.
+
+        Raises:
+            DataError: examples cannot be asked; all faults at once.
+        """
+        answers = self.task.written(examples, sampling, on_rows, leaves_out=leaves_out)
+        return Scored(answers, tuple(answers.notes))
 
     def outputs(self, examples: Sequence[Example]) -> npt.NDArray[np.float32]:
         """What the network gives, in the form in which plain transformers can be compared with it."""

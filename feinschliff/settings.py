@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +29,8 @@ class Settings:
     """``LOCAL_RANK``: which it is on this machine."""
     num_ranks: int = 1
     """``WORLD_SIZE``: how many it started."""
+    num_local_ranks: int = 1
+    """``LOCAL_WORLD_SIZE``: how many of them are on this machine."""
     judge_api_key: str | None = field(default=None, repr=False)
     """``FEINSCHLIFF_JUDGE_API_KEY``: for the endpoint of ``evaluation.judge_url``."""
 
@@ -47,6 +50,7 @@ def read() -> Settings:
         rank=int(env.get("RANK", "0")) if "LOCAL_RANK" in env else 0,
         local_rank=int(env.get("LOCAL_RANK", "0")),
         num_ranks=int(env.get("WORLD_SIZE", "1")) if "LOCAL_RANK" in env else 1,
+        num_local_ranks=int(env.get("LOCAL_WORLD_SIZE", "1")) if "LOCAL_RANK" in env else 1,
         judge_api_key=env.get(JUDGE_KEY, "").strip() or None,
     )
 
@@ -58,6 +62,11 @@ def use_torch_for_keras() -> None:
     """
     os.environ["KERAS_BACKEND"] = "torch"
     os.environ.setdefault("KERAS_HOME", str(read().cache_dir / "keras-home"))
+
+
+def silence_bitsandbytes() -> None:
+    """It warns, when PEFT or we import it, of a product's kernel that nobody asked for."""
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 
 
 def child_environment(**changes: str) -> dict[str, str]:

@@ -30,11 +30,21 @@ def evaluate(
     delimiter: Delimiter = None,
     header: Header = None,
     label_separator: Separator = None,
+    checks: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A check of written answers instead of those of the run, such as n=last_number; repeatable.",
+            metavar="NAME=KIND:ARG",
+        ),
+    ] = None,
     judge_url: Annotated[
         str | None, typer.Option(help="An OpenAI-compatible endpoint that judges written answers against the base's.")
     ] = None,
     judge_model: Annotated[str | None, typer.Option(help="The judging model, as the endpoint names it.")] = None,
     judge_rubric: Annotated[str | None, typer.Option(help="What a better answer is, in words for the judge.")] = None,
+    judge_max_tokens: Annotated[
+        int | None, typer.Option(help="Longest reply of the judge, its thoughts included; default: 4,096.")
+    ] = None,
     written_rows: Annotated[int | None, typer.Option(help="How many rows a language model answers in writing.")] = None,
     judge: Annotated[
         bool, typer.Option("--judge/--no-judge", help="Ask the judge that the run was set up with.")
@@ -46,11 +56,13 @@ def evaluate(
 
     given = {"encoding": encoding, "delimiter": delimiter, "header": header, "label_separator": label_separator}
     reading = data_config(given)
-    asked = {"judge_url": judge_url, "judge_model": judge_model, "judge_rubric": judge_rubric}
+    asked: dict[str, Any] = {"judge_url": judge_url, "judge_model": judge_model, "judge_rubric": judge_rubric}
+    asked |= {"judge_max_tokens": judge_max_tokens}
     if not judge:
         asked = dict.fromkeys((*asked, "judge_timeout_seconds"))
     changes: dict[str, Any] = {name: value for name, value in asked.items() if value is not None or not judge}
     changes |= {} if written_rows is None else {"written_rows": written_rows}
+    changes |= {"checks": tuple(checks)} if checks else {}
     with on_console() as observers:
         result = work(
             run,

@@ -148,7 +148,9 @@ def main(arguments: list[str]) -> int:
             failure = _disk_full(error) if error.errno in (errno.ENOSPC, errno.EDQUOT) else _unexpected(error)
         except Exception as error:
             failure = _unexpected(error)
-        print_error(failure, as_json)
+        here = settings.read()
+        process = f"process {here.rank} of {here.num_ranks}: " if here.num_ranks > 1 else ""
+        print_error(failure, as_json and here.rank == 0, process)
         return failure.exit_code
 
 

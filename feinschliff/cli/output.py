@@ -73,8 +73,12 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def print_error(error: FeinschliffError, as_json: bool) -> None:
-    """Say every fault: as the one JSON document, and always in words on standard error."""
+def print_error(error: FeinschliffError, as_json: bool, process: str = "") -> None:
+    """Say every fault: as the one JSON document, and always in words on standard error.
+
+    Args:
+        process: which of several says so; it stands before every fault.
+    """
     if as_json:
         faults = [
             {"what": fault.what, "where": fault.where, "why": fault.why, "remedy": fault.remedy}
@@ -83,7 +87,7 @@ def print_error(error: FeinschliffError, as_json: bool) -> None:
         kind = type(error).__name__
         print_document({"error": {"exit_code": error.exit_code, "kind": kind, "faults": faults}})
     stopped = error.exit_code == 130
-    print_faults(error.faults, "interrupted" if stopped else "error", "yellow" if stopped else "red")
+    print_faults(error.faults, f"{process}{'interrupted' if stopped else 'error'}", "yellow" if stopped else "red")
 
 
 def print_faults(faults: Iterable[Fault], word: str, style: str) -> None:

@@ -14,17 +14,20 @@ from feinschliff.cli.output import emit
 from feinschliff.cli.sampling import (
     JsonSchema,
     MaxNewTokens,
+    MinP,
     Precision,
+    RepetitionPenalty,
     Seed,
     Stop,
     Temperature,
+    TopK,
     TopP,
     given_sampling,
     precision_of,
 )
 from feinschliff.cli.watching import on_console
 from feinschliff.errors import InputError
-from feinschliff.results.prediction import PredictionResult
+from feinschliff.results.prediction import INPUT, PredictionResult
 
 app = typer.Typer(add_completion=False)
 
@@ -42,6 +45,9 @@ def predict(
     header: Header = None,
     temperature: Temperature = None,
     top_p: TopP = None,
+    top_k: TopK = None,
+    min_p: MinP = None,
+    repetition_penalty: RepetitionPenalty = None,
     max_new_tokens: MaxNewTokens = None,
     stop: Stop = None,
     seed: Seed = None,
@@ -51,7 +57,8 @@ def predict(
 ) -> None:
     """The labels of texts, with scores; vectors, or the similarity of two; or what is written from or answered to each.
 
-    How words are chosen (temperature and so on) is for language models alone.
+    How words are chosen (temperature and so on) is for language models alone. Of these, rows of a file that cannot be
+    answered are counted on standard error, and the others answered.
     """
     asked = _asked(texts or [])
     if bool(asked) == bool(file):
@@ -67,6 +74,9 @@ def predict(
         {
             "temperature": temperature,
             "top_p": top_p,
+            "top_k": top_k,
+            "min_p": min_p,
+            "repetition_penalty": repetition_penalty,
             "max_new_tokens": max_new_tokens,
             "stop": stop,
             "seed": seed,
@@ -106,12 +116,14 @@ def _nothing(texts: list[str]) -> str:
 
 def _show(out: Console, results: list[PredictionResult]) -> None:
     for result in results:
-        place = "" if result.file == "input" else f"{result.file}:{result.line}: "
+        place = "" if result.file == INPUT else f"{result.file}:{result.line}: "
         out.print(f"{place}{_said(result)}", markup=False)
 
 
 def _said(result: PredictionResult) -> str:
-    """One line: labels with scores, numbers, pieces of the text, a vector, a similarity, or what was written."""
+    """One line: labels with scores, numbers, pieces, a vector, a similarity, what was written, or why nothing is."""
+    if result.error is not None:
+        return f"(no answer: {result.error})"
     if result.vector is not None:
         return "[" + ", ".join(f"{value:.6g}" for value in result.vector) + "]"
     if result.written is not None:

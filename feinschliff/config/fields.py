@@ -27,6 +27,7 @@ SHORT_NAMES = {
     "time": "data.time",
     "validation": "data.validation",
     "test": "data.test",
+    "redact": "data.redact",
     "model": "model.source",
     "method": "method",
     "task": "task",

@@ -11,6 +11,8 @@ from feinschliff.config.bases import Config
 
 WritingPrecision = Literal["auto", "fp32", "bf16"]
 """What a language model computes in when it writes; auto: bf16 where this machine is faster in it, else fp32."""
+LEAST_TEMPERATURE = 1e-3
+"""Below it, logits that are divided by it leave the range of numbers, and what is drawn is the likeliest anyway."""
 
 
 class SamplingConfig(Config):
@@ -21,14 +23,14 @@ class SamplingConfig(Config):
     min_new_tokens: int = Field(default=0, ge=0, le=1_000_000)
     """The end token is not chosen before so many tokens."""
     temperature: float = Field(default=0.0, ge=0.0, le=100.0)
-    """Logits are divided by it; 0: always the likeliest token."""
+    """Logits are divided by it; 0: always the likeliest token; else at least 0.001."""
     top_k: int | None = Field(default=None, ge=1)
     """Choose among this many likeliest tokens; None: among all."""
     top_p: float = Field(default=1.0, gt=0.0, le=1.0)
     """Choose among the likeliest tokens that together have this probability (nucleus, Holtzman et al. 2020)."""
     min_p: float = Field(default=0.0, ge=0.0, le=1.0)
     """Choose among tokens that have at least this share of the likeliest one's probability (Nguyen et al. 2024)."""
-    repetition_penalty: float = Field(default=1.0, gt=0.0, le=100.0)
+    repetition_penalty: float = Field(default=1.0, ge=0.01, le=100.0)
     """Logits of tokens of the prompt and the answer are divided by it where positive, else multiplied (Keskar et al.
     2019)."""
     frequency_penalty: float = Field(default=0.0, ge=-2.0, le=2.0)
@@ -47,6 +49,14 @@ class SamplingConfig(Config):
     """A JSON schema, as text: only JSON that fits it can be written, on one line. Needs the extra `structured`."""
     regex: str | None = None
     """Only answers that match this regular expression as a whole can be written. Needs the extra `structured`."""
+
+    @field_validator("temperature")
+    @classmethod
+    def _can_be_divided_by(cls, temperature: float) -> float:
+        if 0.0 < temperature < LEAST_TEMPERATURE:
+            why = "logits divided by less become infinite"
+            raise ValueError(f"at least {LEAST_TEMPERATURE:g} ({why}), or 0 for always the likeliest token")
+        return temperature
 
     @field_validator("stop")
     @classmethod

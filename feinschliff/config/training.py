@@ -67,6 +67,9 @@ class TrainingConfig(Config):
     else the CPU. Of several processes each takes a GPU of its own."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Compute type of weights and activations; masters and optimizer stay fp32. auto: the faster one, measured."""
+    gradient_checkpointing: Literal["auto", "on", "off"] = "auto"
+    """Compute layers of language models twice instead of keeping what the backward pass needs. auto: batches that would
+    take more than two fifths of the memory that is free when the run begins."""
     prefix_cache: Literal["auto", "off"] = "auto"
     """Keep the outputs of frozen lowest layers instead of computing them every epoch."""
     prefix_cache_memory_gib: float = Field(default=1.0, gt=0.0)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from feinschliff.config.data import DataConfig
 from feinschliff.data.columns import cell_text, find_columns, is_missing
@@ -42,6 +42,8 @@ _JUDGEMENTS = ("chosen", "rejected", "label", "kto_tag", "score", "rating")
 """Columns of preferences, beside messages."""
 MOST_REPEATED = 0.5
 """Where fewer of a column's cells are different from each other, it holds classes, not answers."""
+NAMELESS = "column_"
+"""How columns of files without a header are called, with their number behind it."""
 _SAMPLE_ROWS = 200
 
 
@@ -103,21 +105,63 @@ def also_prompts(columns: Sequence[str], sample: Sequence[Row], config: DataConf
     return [f"to learn to write {found.target!r} from {found.text!r} instead: --data.rows conversations"]
 
 
+def how_to_ask(columns: Sequence[str], sample: Sequence[Row], config: DataConfig) -> str | None:
+    """The options that have a table read as prompts with answers; None where its columns do not look like such.
+
+    They do by the names of ``ASKED``, and two columns without names (of a csv without a header) where both hold several
+    words a cell.
+    """
+    found = _prompts(columns, sample, config, ASKED)
+    if found is not None and found.target is not None:
+        free = _is_free_text(found.text, sample) and _is_free_text(found.target, sample)
+        return "--data.rows conversations" if free else None
+    if len(columns) != 2 or config.text or not all(_is_nameless_text(name, sample) for name in columns):
+        return None
+    return f"--data.rows conversations --text {columns[0]} --target {columns[1]}"
+
+
+def _is_nameless_text(name: str, sample: Sequence[Row]) -> bool:
+    texts = [cell_text(row.cells.get(name)) for row in sample]
+    several = sum(" " in text for text in texts) > 0.5 * len(texts)
+    return name.startswith(NAMELESS) and several and _is_free_text(name, sample)
+
+
 def _lists(columns: Sequence[str], sample: Sequence[Row], config: DataConfig) -> _Found | None:
-    """The column of messages; where several hold such, the one that is called so, or a prompt and its completion."""
+    """The column of messages; where several hold such, the one that is called so, or a prompt and its completion.
+
+    So is the only one, together with the column that belongs to it by the names of ``ASKED``: one cell may hold the
+    messages up to the last answer, the other that answer as a text. A column that is named is taken alone.
+    """
     if len(config.text) > 1 or config.target is not None:
         return None
     formats = {name: found for name in config.text or columns if (found := _format_of(name, sample))}
     plain = {_plain(name): name for name in reversed(list(formats))}
     chosen = next((plain[name] for name in LISTS if name in plain), None)
-    if chosen is None and any(prompt in plain and answer in plain for prompt, answer in ASKED):
-        return _prompts(list(plain.values()), sample, config, ASKED)
+    if chosen is None and (pairs := _pairs_of_lists(plain, columns, config)):
+        return _asked_in_lists(_prompts(columns, sample, config, pairs), formats)
     if chosen is None and len(formats) == 1:
         chosen = next(iter(formats))
     if chosen is None:
         return None
     parts = _parts(columns, sample, {chosen}, (SYSTEM, TOOLS, FUNCTIONS, PARALLEL))
     return _Found(formats[chosen], chosen, None, "as asked" if config.text else "found", parts)
+
+
+def _pairs_of_lists(plain: Mapping[str, str], columns: Sequence[str], config: DataConfig) -> list[tuple[str, str]]:
+    """Pairs of ``ASKED`` with lists in both columns; else those of the only column of lists (``plain``) and another."""
+    both = [(one, other) for one, other in ASKED if one in plain and other in plain]
+    if both or len(plain) != 1 or config.text:
+        return both
+    there = {_plain(name) for name in columns}
+    return [pair for pair in ASKED if not plain.keys().isdisjoint(pair) and there.issuperset(pair)]
+
+
+def _asked_in_lists(found: _Found | None, formats: Mapping[str, str]) -> _Found | None:
+    """Without the parts of a prompt that only a prompt in words has, where the prompt is a list of messages."""
+    if found is None or found.text not in formats:
+        return found
+    parts = {part: name for part, name in found.parts.items() if part not in (INPUT, HISTORY)}
+    return replace(found, parts=parts)
 
 
 def _format_of(name: str, sample: Sequence[Row]) -> str | None:
@@ -146,7 +190,9 @@ def _prompts(
     if about is not None and _plain(one) in _TAKE_INPUTS:
         parts[INPUT] = about
     is_alpaca = (_plain(one), _plain(other)) == ("instruction", "output")
-    found = config.conversations or (ALPACA if is_alpaca else PROMPT_COMPLETION)
+    found = ALPACA if is_alpaca else PROMPT_COMPLETION
+    if config.conversations in (ALPACA, PROMPT_COMPLETION):
+        found = config.conversations
     return _Found(found, one, other, "as asked" if text and target else "their names", parts)
 
 

@@ -34,6 +34,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 """Format -> the columns its rows may have."""
 NESTED = (OPENAI, SHAREGPT)
 """Formats of lists of messages, which a csv has no place for."""
+_WEIGHS_MESSAGES = (OPENAI, SHAREGPT)
 _FROM = {USER: "human", ASSISTANT: "gpt", TOOL: "observation", SYSTEM: "system", DEVELOPER: "system"}
 
 
@@ -108,6 +109,7 @@ def _number(weight: float) -> float | int:
 
 def _sharegpt(conversation: Conversation) -> Written:
     messages = list(conversation.messages)
+    _refuse_unlearned(messages, SHAREGPT)
     cells: dict[str, Cell] = {}
     lost = ["parallel_tool_calls"] if conversation.parallel_tool_calls is not None else []
     lost += [one for message in messages for one in _lost_of(message, (TOOL_CALLS,))]
@@ -166,6 +168,7 @@ def _turns(conversation: Conversation, name: str) -> tuple[str, list[tuple[str, 
     messages = list(conversation.messages)
     if any(message.role == TOOL or message.extra.get(TOOL_CALLS) for message in messages):
         raise Unwritable(f"{name} cannot say calls of tools and their results")
+    _refuse_unlearned(messages, name)
     system = messages.pop(0).content if messages[0].role in INSTRUCTS else ""
     roles = [message.role for message in messages]
     if roles != [USER, ASSISTANT] * (len(messages) // 2) or not roles:
@@ -173,6 +176,21 @@ def _turns(conversation: Conversation, name: str) -> tuple[str, list[tuple[str, 
     if any(is_missing(message.content) for message in messages):
         raise Unwritable(f"{name} cannot say a message of one word that tables have for nothing (null, nan)")
     return system, list(zip(_contents(messages[::2]), _contents(messages[1::2]), strict=True))
+
+
+def _refuse_unlearned(messages: Sequence[Message], name: str) -> None:
+    """What is never to be learned (weight 0) would be, where the format cannot say so.
+
+    Raises:
+        Unwritable: an answer, or a part of one, is such.
+    """
+    for message in messages:
+        if message.role != ASSISTANT or (message.weight == 0 and name in _WEIGHS_MESSAGES):
+            continue
+        if message.weight == 0:
+            raise Unwritable(f"{name} cannot say that an answer is not to be learned (weight 0)")
+        if any(span.weight == 0 for span in message.spans):
+            raise Unwritable(f"{name} cannot say that a part of an answer is not to be learned (weight 0)")
 
 
 def _contents(messages: Sequence[Message]) -> list[str]:

@@ -70,14 +70,14 @@ class ConversationReader(RowReader):
             Unusable: see ``message_lists``; or there is no answer and one is needed.
         """
         is_list = self.columns.conversations in (OPENAI, SHAREGPT)
-        messages, others = (self._listed(cells), ()) if is_list else self._asked(cells)
+        messages, others, start = (self._listed(cells), (), None) if is_list else self._asked(cells)
         system = self._part(cells, SYSTEM)
         if not is_missing(system) and not (messages and messages[0].role in INSTRUCTS):
             messages.insert(0, Message("system", _text(system, self.columns.parts[SYSTEM])))
-        parallel = self._part(cells, PARALLEL)
-        conversation = Conversation(
-            tuple(self._checked(messages)), self._tools(cells), parallel if isinstance(parallel, bool) else None
-        )
+            start = None if start is None else start + 1
+        said = self._part(cells, PARALLEL)
+        parallel = said if isinstance(said, bool) else None
+        conversation = Conversation(tuple(self._checked(messages)), self._tools(cells), parallel, start)
         _refuse_half_characters(conversation)
         return conversation, others
 
@@ -99,8 +99,8 @@ class ConversationReader(RowReader):
             raise Unusable(f"no list of messages in column {name!r}{said}")
         return read_messages(items)
 
-    def _asked(self, cells: Mapping[str, Cell]) -> tuple[list[Message], tuple[str, ...]]:
-        """The messages of a prompt and its answer, each a text or a list of messages."""
+    def _asked(self, cells: Mapping[str, Cell]) -> tuple[list[Message], tuple[str, ...], int]:
+        """The messages of a prompt and its answer, each a text or a list of messages; and where the answer begins."""
         name, target = self.columns.text[0], self.columns.target
         messages = _as_messages(cells.get(name))
         if messages is None:
@@ -111,12 +111,12 @@ class ConversationReader(RowReader):
             messages = [*_history(self._part(cells, HISTORY)), Message(USER, "\n".join(texts))]
         answer = None if target is None else cells.get(target)
         if (answered := _as_messages(answer)) is not None:
-            return messages + answered, ()
+            return messages + answered, (), len(messages)
         given_answers = answer if isinstance(answer, list | tuple) else [answer]
         right = tuple(dict.fromkeys(_text(one, str(target)) for one in given_answers if not is_missing(one)))
         if not right and self.needs_labels:
             raise Unusable(f"no text in column {target!r}{_missing(answer)}")
-        return messages + [Message(ASSISTANT, text) for text in right[:1]], right[1:]
+        return messages + [Message(ASSISTANT, text) for text in right[:1]], right[1:], len(messages)
 
     def _tools(self, cells: Mapping[str, Cell]) -> tuple[Mapping[str, object], ...]:
         named = [self.columns.parts[part] for part in (TOOLS, FUNCTIONS) if part in self.columns.parts]

@@ -67,6 +67,9 @@ class Conversation:
     """Each ``{"type": "function", "function": {"name": ..., "parameters": ...}}``."""
     parallel_tool_calls: bool | None = None
     """Whether one message may call several tools; None: not said."""
+    completion_start: int | None = field(default=None, compare=False)
+    """Number of the first message that the column of completions gave; None: there is no such column. It says how the
+    file was laid out, nothing of what was said."""
 
     @property
     def prompt(self) -> tuple[Message, ...]:
@@ -125,6 +128,7 @@ def as_json(conversation: Conversation) -> dict[str, Any]:
         ],
         "tools": [dict(tool) for tool in conversation.tools],
         "parallel_tool_calls": conversation.parallel_tool_calls,
+        "completion_start": conversation.completion_start,
     }
 
 
@@ -134,4 +138,5 @@ def from_json(values: Mapping[str, Any]) -> Conversation:
         Message(one["role"], one["content"], one["weight"], tuple(WeightedSpan(*s) for s in one["spans"]), one["extra"])
         for one in values["messages"]
     )
-    return Conversation(messages, tuple(values["tools"]), values["parallel_tool_calls"])
+    start = values.get("completion_start")
+    return Conversation(messages, tuple(values["tools"]), values["parallel_tool_calls"], start)

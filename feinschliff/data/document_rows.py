@@ -11,7 +11,7 @@ from feinschliff.data.document_files import holds_documents
 from feinschliff.data.examples import Example
 from feinschliff.data.rows_to_examples import RowReader, dropped_row, group_and_time
 from feinschliff.data.tables import Row, Table
-from feinschliff.errors import DataError, Fault
+from feinschliff.errors import DataError
 from feinschliff.results.data import ColumnsFound
 
 NAMES = ("text", "content", "document")
@@ -32,8 +32,7 @@ def find_documents(tables: Sequence[Table], sample: Sequence[Row], config: DataC
         return None
     whole = all(holds_documents(table.name) for table in tables)
     texts = [cell_text(row.cells.get(columns[0])) for row in sample]
-    is_lines = tables[0].name.casefold().endswith(_LINES)
-    long = not is_lines and sum(map(len, texts)) >= LONG_CHARACTERS * len(texts)
+    long = not is_text_a_line(tables[0].name) and sum(map(len, texts)) >= LONG_CHARACTERS * len(texts)
     return _found(columns[0], columns, config) if whole or long else None
 
 
@@ -59,16 +58,9 @@ _LINES = (".txt", ".txt.gz", ".txt.zst")
 """Files of one text a line, unless documents are asked for."""
 
 
-def with_hint(error: DataError, table: Table, config: DataConfig) -> DataError:
-    """What is said of a text file without labels names the way to learn it as a document too."""
-    if config.rows != "auto" or not table.name.casefold().endswith(_LINES):
-        return error
-    hint = "; to learn the text itself, as one document: --data.rows documents"
-    faults = list(error.faults)
-    for place, fault in enumerate(faults):
-        if fault.what.startswith("no label"):
-            faults[place] = Fault(fault.what, fault.where, fault.why, f"{fault.remedy}{hint}")
-    return DataError(faults)
+def is_text_a_line(name: str) -> bool:
+    """Whether a source of this name is read as one text a line, unless documents are asked for."""
+    return name.casefold().endswith(_LINES)
 
 
 def _found(name: str, columns: Sequence[str], config: DataConfig) -> ColumnsFound:

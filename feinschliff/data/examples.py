@@ -5,13 +5,14 @@ Knows no file format (see ``sources``) and no tokenizer.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 
 import numpy as np
 
-from feinschliff.data.conversations import Conversation, sameness
+from feinschliff.data.conversations import TOOL_CALLS, Conversation, sameness
 from feinschliff.data.images import ImageRef
 from feinschliff.data.spans import Span
 from feinschliff.results.data import ColumnsFound, DroppedRow
@@ -102,8 +103,27 @@ def answer_of(example: Example) -> tuple[str, ...]:
 
 
 def target_of(example: Example) -> tuple[str, ...]:
-    """The same, with the places of spans."""
-    return answer_of(example) + tuple(f"{span.start}-{span.end} {span.label}" for span in example.spans)
+    """The same, with the places of spans, and with what messages hold besides their words."""
+    spans = tuple(f"{span.start}-{span.end} {span.label}" for span in example.spans)
+    return answer_of(example) + spans + _beside_words(example.conversation)
+
+
+def _beside_words(conversation: Conversation | None) -> tuple[str, ...]:
+    """Weights, reasoning, names ... of all messages as one word; none where no message holds such.
+
+    Ids of tool calls do not count: two rows with other ids say the same.
+    """
+    found = []
+    for number, message in enumerate(conversation.messages if conversation is not None else ()):
+        spans = [[span.start, span.end, span.weight] for span in message.spans]
+        extra = {key: value for key, value in sorted(message.extra.items()) if key not in _SAID_OR_MADE_UP}
+        if message.weight is not None or spans or extra:
+            found.append([number, message.weight, spans, extra])
+    written = json.dumps(found, default=str).encode()
+    return (blake2b(written, digest_size=16).hexdigest(),) if found else ()
+
+
+_SAID_OR_MADE_UP = (TOOL_CALLS, "tool_call_id")
 
 
 def label_names(examples: Sequence[Example]) -> list[str]:

@@ -30,6 +30,7 @@ from feinschliff.data.shared_beginnings import conversation_units, said_of_units
 from feinschliff.data.sources import open_tables, read_tables, sha256_of_sources
 from feinschliff.data.splits import Integers, SplitRows, split_rows, split_rows_by_time, units_of
 from feinschliff.data.tables import FaultList, Table, at
+from feinschliff.data.unusable_rows import refuse_mostly_unusable
 from feinschliff.errors import DataError
 from feinschliff.results.data import ColumnsFound, Kind
 
@@ -69,12 +70,14 @@ def load_splits(config: DataConfig, seed: int) -> Splits:
     is asked for, personal data is replaced in all rows before anything else is done with them.
 
     Raises:
-        DataError: files that cannot be read; too few rows; one class; a class with one row that would have to be on two
-            sides; a label that only a validation or test file has; a validation file that repeats the test file whole.
+        DataError: files that cannot be read; conversations of which most cannot be used; too few rows; one class; a
+            class with one row that would have to be on two sides; a label that only a validation or test file has; a
+            validation file that repeats the test file whole.
     """
     tables, columns = open_with_columns(config.train, config)
     reader = reader_of(columns)
     pool = list(reader.read(read_tables(tables)))
+    refuse_mostly_unusable(reader, config)
     said = [note for table in tables for note in table.announcements] + columns.announcements + reader.announcements()
     splits = Splits([], [], [], columns, [], reader.dropped, said)
     for name, sources in (("validation", config.validation), ("test", config.test)):

@@ -50,7 +50,7 @@ class PersonalData:
             return []
         message = f"{self.num_rows:,} rows hold what looks like personal data: {said(self.counts)}"
         remedy = (
-            "a model can repeat it word for word; `feinschliff data clean --redact`, or --data.redact true of a run, "
+            "a model can repeat it word for word; `feinschliff data clean --redact`, or --redact of tune and train, "
             "puts [EMAIL], [PHONE] ... in its place"
         )
         return [

@@ -21,6 +21,7 @@ from feinschliff.data.personal_data import said
 from feinschliff.data.rows_to_examples import one_reason
 from feinschliff.data.scan import LARGE_CELL_CHARACTERS, SETS, CountTokens, Scan, scan
 from feinschliff.data.sources import sha256_of_sources
+from feinschliff.data.unusable_rows import are_too_many
 from feinschliff.data.value_quality import value_drafts
 from feinschliff.results.data import DataReport, Finding, LengthSummary
 
@@ -61,6 +62,7 @@ def check(config: DataConfig, hooks: ModelHooks | None = None, seed: int = 0) ->
     found = scanned.fingerprints.duplicates()
     drafts = [
         *_too_few(scanned),
+        *_mostly_unusable(scanned),
         *_unusable(scanned),
         *_large_cells(scanned),
         *_exact_duplicates(scanned),
@@ -136,6 +138,15 @@ def _too_few(scanned: Scan) -> Iterator[Draft]:
         remedy = "mend the rows that are left out, or give some dozens more"
         message = f"{usable:,} usable training rows: too few to learn from and to judge"
         yield Draft("too_few_rows", "error", usable, message, remedy)
+
+
+def _mostly_unusable(scanned: Scan) -> Iterator[Draft]:
+    count = scanned.num_unusable_training
+    num_rows = count + int((scanned.set_of == 0).sum())
+    if are_too_many(count, num_rows, scanned.columns.kind):
+        message = f"{count:,} of {num_rows:,} training rows cannot be used: more than half, so a run is refused"
+        remedy = "mend them; if the other rows are what you mean, `feinschliff data clean` writes a file of them"
+        yield Draft("unusable", "error", count, message, remedy)
 
 
 def _unusable(scanned: Scan) -> Iterator[Draft]:

@@ -46,7 +46,7 @@ class CellRedactor:
                 f"rows with {self.columns.kind} cannot be written without personal data",
                 where="--redact",
                 why="their places are characters of the text, or its tokens, and would no longer be right",
-                remedy="leave it out: a run moves them along (`--data.redact true` of tune and train)",
+                remedy="leave it out: a run moves them along (`--redact` of tune and train)",
             )
 
     def clean(self, cells: Mapping[str, Cell]) -> dict[str, Cell]:

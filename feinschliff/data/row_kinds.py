@@ -15,8 +15,9 @@ from feinschliff.data.answer_rows import AnswerColumns, AnswerReader, looks_like
 from feinschliff.data.columns import cell_text, find_columns
 from feinschliff.data.conversation_columns import also_prompts, find_conversations, find_prompts
 from feinschliff.data.conversation_rows import ConversationReader
-from feinschliff.data.document_rows import DocumentReader, find_documents, named_documents, with_hint
+from feinschliff.data.document_rows import DocumentReader, find_documents, named_documents
 from feinschliff.data.examples import Example
+from feinschliff.data.hints import without_labels
 from feinschliff.data.image_rows import ImageReader, find_image_columns, refuse_missing_images
 from feinschliff.data.number_rows import NumberReader, find_number_columns
 from feinschliff.data.pair_rows import PairExampleReader, find_pairs
@@ -119,7 +120,7 @@ def _labelled(tables: Sequence[Table], sample: Sequence[Row], config: DataConfig
     try:
         found = find_columns(columns, sample, config, needs_target)
     except DataError as error:
-        raise with_hint(error, tables[0], config) from error
+        raise without_labels(error, tables[0], sample, config) from error
     if not config.text:
         refuse_missing_images(found.text, sample)
     notes = [*found.announcements, *also_prompts(columns, sample, config)]

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from feinschliff.config.data import DataConfig
 from feinschliff.data.columns import cell_text, is_missing
-from feinschliff.data.examples import Example, answer_of
+from feinschliff.data.examples import Example, answer_of, target_of
 from feinschliff.data.image_duplicates import ImageFingerprints
 from feinschliff.data.load import open_with_columns
 from feinschliff.data.near_duplicates import Fingerprints
@@ -75,6 +75,8 @@ class Scan:
     """Labels as they are written, blanks and all."""
     unusable: dict[tuple[str, bool], Remarkable]
     """Kind of reason (see ``rows_to_examples.reason_kind``) to rows that a run would drop."""
+    num_unusable_training: int
+    """How many of them are training rows."""
     large_cells: Remarkable
     fingerprints: Fingerprints | ImageFingerprints
     beginnings: Beginnings
@@ -149,6 +151,7 @@ class _Collector:
         self.parts: list[tuple[NDArray[np.int32], NDArray[np.int8], NDArray[np.uint64], NDArray[np.int32]]] = []
         self.raw_labels: Counter[str] = Counter()
         self.unusable: dict[tuple[str, bool], Remarkable] = {}
+        self.num_unusable_training = 0
         self.large_cells = Remarkable()
         self.num_rows_read = 0
 
@@ -164,6 +167,7 @@ class _Collector:
         for dropped in self.reader.dropped:
             shown = _reference(dropped if self.redacted is None else redact_dropped(dropped))
             self.unusable.setdefault(reason_kind(dropped.reason), Remarkable()).add(shown)
+        self.num_unusable_training += len(self.reader.dropped) if set_number == 0 else 0
         self.reader.dropped.clear()
         self.beginnings.add(examples)
         texts = [joined(example.content) for example in examples]
@@ -184,7 +188,8 @@ class _Collector:
 
     def _numbers(self, example: Example) -> tuple[int, int, int]:
         file = self.files.setdefault(example.place.file, len(self.files))
-        return file, example.place.line, self.label_sets.setdefault(answer_of(example), len(self.label_sets))
+        target = answer_of(example) if example.conversation is None else target_of(example)
+        return file, example.place.line, self.label_sets.setdefault(target, len(self.label_sets))
 
     def _look_at_cells(self, row: Row) -> None:
         target = self.columns.target
@@ -214,6 +219,7 @@ class _Collector:
             label_sets=list(self.label_sets),
             raw_labels=self.raw_labels,
             unusable=self.unusable,
+            num_unusable_training=self.num_unusable_training,
             large_cells=self.large_cells,
             fingerprints=self.texts if self.columns.image is None else self.images,
             beginnings=self.beginnings,

@@ -6,8 +6,10 @@ the network's device when it is computed. Here alone a device is chosen. Knows n
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Literal
 
 import psutil
@@ -20,6 +22,13 @@ from feinschliff.errors import ConfigError
 DeviceName = Literal["auto", "cpu", "cuda"]
 CPU = torch.device("cpu")
 WHERE = "training.device"
+CGROUP = Path("/sys/fs/cgroup")
+CONTROL_GROUPS = (
+    ("memory.max", "memory.current", "memory.stat", "inactive_file"),
+    ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat", "total_inactive_file"),
+)
+"""Limit, use and statistics of memory, and which of these the kernel gives back when asked
+(docs.kernel.org/admin-guide/cgroup-v2.html, .../cgroup-v1/memory.html)."""
 
 
 def chosen(asked: DeviceName, local_rank: int = 0) -> tuple[torch.device, str]:
@@ -63,10 +72,23 @@ def computes_bf16(device: torch.device) -> bool:
 
 
 def free_bytes(device: torch.device) -> int:
-    """Memory that is free where activations will lie."""
+    """Memory that is free where activations will lie; a container may have less than its machine."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
-    return int(psutil.virtual_memory().available)
+    return min(int(psutil.virtual_memory().available), *_left_to_containers())
+
+
+def _left_to_containers() -> list[int]:
+    """By the control groups that hold this process (v2, v1): the limit without what is in use and cannot be dropped."""
+    left = [sys.maxsize]
+    for limit, used, stat, dropped in CONTROL_GROUPS:
+        try:
+            statistics = dict(line.split() for line in (CGROUP / stat).read_text().splitlines())
+            in_use = int((CGROUP / used).read_text()) - int(statistics.get(dropped, "0"))
+            left.append(max(0, int((CGROUP / limit).read_text()) - in_use))
+        except (OSError, ValueError):  # there is no such group, or no limit ("max")
+            continue
+    return left
 
 
 def on(batch: Batch, device: torch.device) -> Batch:

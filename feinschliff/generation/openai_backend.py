@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 PASSING = (408, 409, 425, 429, 500, 502, 503, 504, 529)
 """Status codes after which it is worth asking again."""
 LONGEST_PAUSE_SECONDS = 60.0
+UNREADABLE = (ValueError, RecursionError)
+"""What a body that is no JSON raises: it may be no UTF-8 either, or nested without end."""
 T = TypeVar("T")
 
 
@@ -74,7 +76,7 @@ class OpenAIBackend:
     """``transport`` and ``sleep`` are for tests.
 
     Raises:
-        InputError: the URL is none.
+        InputError: the URL is none, or the key cannot be sent.
     """
 
     def __init__(
@@ -89,6 +91,9 @@ class OpenAIBackend:
         self._url = endpoint.url.rstrip("/")
         headers = {} if endpoint.api_key is None else {"Authorization": f"Bearer {endpoint.api_key}"}
         timeout = httpx2.Timeout(endpoint.timeout_seconds, connect=min(10.0, endpoint.timeout_seconds))
+        if endpoint.api_key is not None and not (endpoint.api_key.isascii() and endpoint.api_key.isprintable()):
+            why = "a key is made of letters, digits and signs of ASCII"
+            raise InputError("the endpoint's key cannot be sent", where="api_key", why=why, remedy="give the right key")
         self._client = httpx2.Client(headers=headers, timeout=timeout, transport=transport)
 
     def close(self) -> None:
@@ -140,9 +145,10 @@ class OpenAIBackend:
                 reply = self._client.post(url, json=body)
                 self._refuse_status(reply, url)
             try:
-                return wire.generations(reply.json(), index, num_samples(request, sampling), url)
-            except json.JSONDecodeError:
+                said = reply.json()
+            except UNREADABLE:
                 raise wire.other_form(url, f"no JSON: {reply.text[:80]!r}") from None
+            return wire.generations(said, index, num_samples(request, sampling), url)
 
         return self._patiently(ask)
 
@@ -198,7 +204,7 @@ class OpenAIBackend:
         reply.read()
         try:
             said = wire.message_of(reply.json())
-        except ValueError:
+        except UNREADABLE:
             said = reply.text[:200]
         code, why = reply.status_code, f"status {reply.status_code}: {said}".rstrip(": ")
         if code in PASSING:
@@ -245,14 +251,15 @@ def _events(reply: httpx2.Response, url: str) -> Iterator[Any]:
         if data == "[DONE]":
             return
         try:
-            yield json.loads(data)
-        except json.JSONDecodeError:
+            event = json.loads(data)
+        except UNREADABLE:
             raise wire.other_form(url, f"no JSON: {data[:80]!r}") from None
+        yield event
 
 
 @contextmanager
 def _connection_faults(url: str, what: str = "the endpoint cannot be reached") -> Iterator[None]:
-    """What the connection raises becomes something that may pass."""
+    """What the connection raises becomes something that may pass; a body that cannot be unpacked will not."""
     import httpx2
 
     try:
@@ -261,6 +268,8 @@ def _connection_faults(url: str, what: str = "the endpoint cannot be reached") -
         why = f"{type(error).__name__}: {error}".rstrip(": ")
         remedy = "check that the server runs and that the URL is right"
         raise _Passing(ResourceError(what, where=url, why=why, remedy=remedy)) from None
+    except httpx2.RequestError as error:
+        raise wire.other_form(url, f"{type(error).__name__}: {error}".rstrip(": ")) from None
 
 
 def _wait(reply: httpx2.Response) -> float | None:

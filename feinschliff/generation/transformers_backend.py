@@ -140,7 +140,7 @@ class TransformersBackend:
         faults: list[Fault] = []
         prompts: list[Prompt] = []
         seen: Counter[tuple[int, ...]] = Counter()
-        longest = self._longest
+        longest = self.num_positions
         for index, request in enumerate(requests):
             ids = self._ids(request, place_of(index), faults)
             fault = self.why_not(ids)
@@ -178,14 +178,14 @@ class TransformersBackend:
         return list(found)
 
     @property
-    def _longest(self) -> int | None:
-        """Positions that the model has; None: it does not say."""
+    def num_positions(self) -> int | None:
+        """Tokens that the model reads, with the answer; None: it does not say."""
         found: int | None = self.model.config.get_text_config().to_dict().get("max_position_embeddings")
         return found
 
     def why_not(self, ids: Sequence[int]) -> tuple[str, str, str] | None:
         """Of a prompt that cannot be continued: what is wrong with it, why, and what to do."""
-        longest = self._longest
+        longest = self.num_positions
         outside = [id for id in ids if not 0 <= id < self.vocabulary_size]
         if outside:
             why = f"the model has tokens 0 to {self.vocabulary_size - 1}"

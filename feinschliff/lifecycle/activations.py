@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from feinschliff import settings
+from feinschliff.config.training import TrainingConfig
 from feinschliff.engine.devices import device_of, free_bytes
 
 SHARE = 0.4
-"""Of the memory that is free when a run begins."""
+"""Of the memory that is free when a run begins; several processes on one machine share it."""
 KEPT_PER_OUTPUT = 2.7
 """Numbers kept for each number that linear layers give, at the peak of a step: SmolLM2, whose linear layers give 5,184
 numbers a token and layer, takes 26 to 28 KiB in bf16 (``benchmarks/long_rows.py``)."""
@@ -29,11 +31,21 @@ def bytes_per_token(network: Any) -> float:
     return float(KEPT_PER_OUTPUT * outputs * size * network.body.num_layers)
 
 
-def bound(network: Any, longest: int, micro_batch_tokens: int, say: Callable[[str], None]) -> None:
-    """Let layers of batches that would not fit be computed twice (Chen et al. 2016); nothing changes for others."""
-    per_token = bytes_per_token(network)
-    network.body.checkpoint_above = int(SHARE * free_bytes(device_of(network)) / max(1.0, per_token))
-    largest = max(longest, micro_batch_tokens)
+def bound(network: Any, longest: int, training: TrainingConfig, say: Callable[[str], None]) -> None:
+    """Let layers of batches that would not fit be computed twice (Chen et al. 2016); nothing changes for others.
+
+    Args:
+        longest: tokens of the longest row.
+    """
+    asked = training.gradient_checkpointing
+    if asked != "auto":
+        network.body.checkpoint_above = 0 if asked == "on" else None
+        say(f"gradient checkpointing {asked}: as asked")
+        return
+    per_token, device = bytes_per_token(network), device_of(network)
+    processes = settings.read().num_local_ranks if device.type == "cpu" else 1
+    network.body.checkpoint_above = int(SHARE * free_bytes(device) / processes / max(1.0, per_token))
+    largest = max(longest, training.micro_batch_tokens)
     if largest > network.body.checkpoint_above:
         say(
             f"batches of more than {network.body.checkpoint_above:,} tokens compute their layers twice (gradient "

@@ -33,6 +33,8 @@ CONFIDENTLY = 0.9
 """From this confidence on, a training row that is answered otherwise is listed."""
 RISE = 1.1
 """The validation loss counts as having risen where it ends at this many times its lowest value."""
+SHOWN_SHARE = 0.005
+"""Less is shown as 0%, which says nothing."""
 MEMORISED = 0.1
 """A lead of the training rows by this share, in the metric or in sure answers, is worth a word, where it is more than
 two standard errors of two shares."""
@@ -134,8 +136,9 @@ def _in_words(metric: str, train: Side, validation: Side, curve: Sequence[CurveP
     sure = f"{100 * train.sure:.0f}% of them are answered right with over 99% confidence"
     sure = f"{sure}, of the validation rows {100 * validation.sure:.0f}%"
     if _leads(train.metric, validation.metric, train.rows, validation.rows):
+        shown = f" ({sure})" if train.sure >= SHOWN_SHARE else ""
         said.append(
-            f"Part of the training rows was learned by heart: {sure}. More rows, fewer epochs, or "
+            f"Part of the training rows was learned by heart{shown}. More rows, fewer epochs, or "
             "training.regularisation may help."
         )
     elif _leads(train.sure, validation.sure, train.rows, validation.rows):

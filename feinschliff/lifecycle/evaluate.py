@@ -23,6 +23,8 @@ from feinschliff.lifecycle.observing import Observer, counted
 from feinschliff.predictor import ModelFacts, Predictor, model_folder
 from feinschliff.reports.pages import write_report
 from feinschliff.results.checkers import DEFAULT_NAME as DEFAULT_CHECK
+from feinschliff.results.checkers import WHERE as WHERE_OF_CHECKS
+from feinschliff.results.checkers import load_checks
 from feinschliff.results.data import ColumnsFound
 from feinschliff.results.evaluation import EvaluationResult
 from feinschliff.results.judged import PREFERENCE
@@ -47,13 +49,15 @@ def evaluate(
         changes: fields of ``EvaluationConfig`` that are to be others than those of the run.
 
     Raises:
-        ConfigError: ``changes`` do not hold, or ask for a judge where there is nothing to judge.
+        ConfigError: ``changes`` do not hold, ask for checks or a judge where nothing is written, or for checks that
+            cannot be made.
         InputError: the judge's endpoint refuses the key, the model or the request, or cannot be reached.
         RunDirectoryError: there is no finished model, or the run's configuration cannot be read.
         DataError: the file cannot be read, has no labels, or has labels that the model does not know.
     """
     predictor = Predictor(run, precision=_precision_of(run))
     facts, config = predictor.facts, changed(_asked_of(run), changes or {})
+    _refuse_checks(config, changes or {}, writes=predictor.writes)
     judge = judge_of(run, config, writes=predictor.writes)
     if sources:
         reading = reading or DataConfig()
@@ -63,15 +67,15 @@ def evaluate(
         examples, notes = held_out.read(RunDirectory(run)), ["the rows that this run held out"]
     if not examples:
         raise DataError("there are no rows to evaluate on", where=", ".join(sources) or str(run))
+    config, told = _first(config, changes or {}, _known(config, predictor, examples))
     begin = time.perf_counter()
     written = min(config.written_rows, len(examples))
     on_rows, on_written = counted(observers, "scoring", len(examples)), counted(observers, "writing", written)
     scored = predictor.score(examples, on_rows, written, on_written)
     seconds = time.perf_counter() - begin
-    _refuse_unknown(config, predictor, examples)
     metric = facts.metric if config.metric in (None, PREFERENCE) else str(config.metric)
     result = predictor.task.judge(scored.answers, examples, metric, config)
-    said = [*notes, *scored.notes, *result.notes]
+    said = [*notes, *told, *scored.notes, *result.notes]
     found = {"rows_per_second": len(examples) / max(seconds, 1e-9), "notes": said}
     result = result.model_copy(update=found)
     if judge is not None:
@@ -118,16 +122,42 @@ def _precision_of(run: Path) -> WritingPrecision:
         raise _unreadable(directory, error) from error
 
 
-def _refuse_unknown(config: EvaluationConfig, predictor: Predictor, examples: Sequence[Example]) -> None:
+def _refuse_checks(config: EvaluationConfig, changes: Mapping[str, Any], *, writes: bool) -> None:
+    """Before any row is answered: their files are opened here."""
+    if writes:
+        load_checks(config.checks)
+    elif changes.get("checks"):
+        why, remedy = "checks look at answers that language models write to conversations", "leave the checks out"
+        raise ConfigError("this run writes no answers", where=WHERE_OF_CHECKS, why=why, remedy=remedy)
+
+
+def _known(config: EvaluationConfig, predictor: Predictor, examples: Sequence[Example]) -> list[str]:
+    """Metrics that can stand first."""
     known = [*predictor.task.deciding_metrics(), predictor.facts.metric]
     if predictor.writes:
         known += [*predictor.task.names_of_checks(config, examples), DEFAULT_CHECK]
-    if config.metric is not None and config.metric not in known:
+    return list(dict.fromkeys(known))
+
+
+def _first(
+    config: EvaluationConfig, changes: Mapping[str, Any], known: Sequence[str]
+) -> tuple[EvaluationConfig, list[str]]:
+    """The configuration with a metric that is measured, and what is to be said of that.
+
+    Raises:
+        ConfigError: a metric is asked for that there is not.
+    """
+    metric = config.metric
+    if metric is None or metric in known:
+        return config, []
+    if "checks" not in changes or "metric" in changes:
         raise ConfigError(
-            f"there is no metric {config.metric!r} of this model",
+            f"there is no metric {metric!r} of this model",
             where="evaluation.metric",
-            remedy=f"one of: {', '.join(dict.fromkeys(known))}",
+            remedy=f"one of: {', '.join(known)}",
         )
+    said = f"{metric} decided of the run, and is none of the checks that are asked for now"
+    return config.model_copy(update={"metric": None}), [said]
 
 
 def _labelled(

@@ -10,6 +10,7 @@ import re
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,11 +24,12 @@ from feinschliff.lifecycle.observing import Observer, counted
 from feinschliff.results.check_files import Written
 from feinschliff.results.evaluation import EvaluationResult
 from feinschliff.results.judged import PREFERENCE, Judgement
-from feinschliff.results.judging import Judging, PairVerdicts, judge_pairs
+from feinschliff.results.judging import CUT_OFF, MORE_TOKENS, Judging, PairVerdicts, judge_pairs
 from feinschliff.results.measures import Measure
 from feinschliff.results.verdicts import Evidence
 
-LONGEST_REPLY_TOKENS = 1024
+LONGEST_REPLY_TOKENS = 4096
+"""If nothing else is asked for: judges that think aloud do so before the verdict."""
 FAILURES_TO_GIVE_UP = 4
 """So many replies one after the other that did not come, each after its tries, and no more is asked."""
 TRIES, TRIES_AT_START = 5, 2
@@ -62,6 +64,7 @@ class EndpointJudge:
         )
         if config.judge_timeout_seconds is not None:
             self._endpoint = replace(self._endpoint, timeout_seconds=config.judge_timeout_seconds)
+        self._sampling = SamplingConfig(max_new_tokens=config.judge_max_tokens or LONGEST_REPLY_TOKENS)
         self._endpoint = self._tried(self._endpoint)
         self._lock = threading.Lock()
         self._failures, self._prompt_tokens = 0, 0
@@ -69,11 +72,11 @@ class EndpointJudge:
         self.on_replies: Callable[[int], None] = lambda _: None
 
     def _tried(self, endpoint: Endpoint) -> Endpoint:
-        """The endpoint as it wants to be asked, after a word with it."""
-        backend = OpenAIBackend(endpoint)
+        """The endpoint as it wants to be asked, after a word with it, in the form in which it will be asked."""
         hello = Request(messages=[{"role": "user", "content": "Reply with the one word: ready"}])
         try:
-            backend.generate([hello], SamplingConfig(max_new_tokens=16))
+            with closing(OpenAIBackend(endpoint)) as backend:
+                backend.generate([hello], self._sampling)
         except FeinschliffError as error:
             if NEWER_LIMIT in str(error) and endpoint.limit_field != NEWER_LIMIT:
                 return self._tried(replace(endpoint, limit_field=NEWER_LIMIT))
@@ -82,8 +85,6 @@ class EndpointJudge:
             if named and isinstance(error, InputError):
                 return self._tried(replace(endpoint, unset=(*endpoint.unset, *named)))
             raise type(error)([self._told(fault) for fault in error.faults]) from None
-        finally:
-            backend.close()
         return replace(endpoint, num_tries=TRIES)
 
     def _told(self, fault: Fault) -> Fault:
@@ -91,6 +92,8 @@ class EndpointJudge:
         remedy = fault.remedy
         if "key" in fault.what:
             remedy = f"put the right key into the environment variable {settings.JUDGE_KEY}"
+        elif "refuses the request" in fault.what and re.search("max_(completion_)?tokens|context", fault.why or ""):
+            remedy = "give a smaller evaluation.judge_max_tokens, or let the endpoint serve a longer context"
         words = [text and self._without_key(text) for text in (fault.what, fault.where, fault.why, remedy)]
         return Fault(f"the judge: {words[0]}", *words[1:])
 
@@ -121,24 +124,23 @@ class EndpointJudge:
         return self._prompt_tokens, 0
 
     def __call__(self, prompts: Sequence[str]) -> list[str]:
-        """A reply a prompt, empty where none came."""
-        backend = OpenAIBackend(self._endpoint)
-        try:
-            with ThreadPoolExecutor(self._endpoint.num_parallel) as pool:
-                asked = [pool.submit(self._ask, backend, prompt) for prompt in prompts]
-                try:
-                    return [one.result() for one in asked]
-                finally:
-                    pool.shutdown(cancel_futures=True)
-        finally:
-            backend.close()
+        """A reply a prompt, empty where none came, marked where it was cut off."""
+        with (
+            closing(OpenAIBackend(self._endpoint)) as backend,
+            ThreadPoolExecutor(self._endpoint.num_parallel) as pool,
+        ):
+            asked = [pool.submit(self._ask, backend, prompt) for prompt in prompts]
+            try:
+                return [one.result() for one in asked]
+            finally:
+                pool.shutdown(cancel_futures=True)
 
     def _ask(self, backend: OpenAIBackend, prompt: str) -> str:
         if self.given_up:
             return ""
         request = Request(messages=[{"role": "user", "content": prompt}])
         try:
-            (reply,) = backend.generate([request], SamplingConfig(max_new_tokens=LONGEST_REPLY_TOKENS))
+            (reply,) = backend.generate([request], self._sampling)
         except FeinschliffError as error:
             with self._lock:
                 self._failures, self._fault = self._failures + 1, self._told(error.faults[0])
@@ -146,7 +148,7 @@ class EndpointJudge:
         with self._lock:
             self._failures, self._prompt_tokens = 0, self._prompt_tokens + (reply.num_prompt_tokens or 0)
             self.on_replies(1)
-        return reply.text
+        return reply.text + CUT_OFF if reply.finish_reason == "length" else reply.text
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +171,7 @@ class Compared:
                 f"{self.judgement.said}, and it was to decide",
                 where="evaluation.metric",
                 why=self.judgement.problem or None,
-                remedy="start the same command again: what is trained is kept, and only the judge is asked anew",
+                remedy="start the same command again, with other judge options or without: what is trained is kept",
             )
         return self.verdicts.evidence(self.judgement.baseline)
 
@@ -250,4 +252,6 @@ def compared(
     except InputError as error:
         return Compared(found.model_copy(update={"problem": judge.problem(error.faults[0])}), None)
     judged = {"pairs": verdicts.found, "unjudged_rows": verdicts.found.unparsable_rows, "problem": judge.problem()}
-    return Compared(found.model_copy(update=judged), verdicts, judge.notes)
+    cut = verdicts.found.cut_off_replies
+    said = f"{cut:,} of {2 * len(ours):,} replies of the judge were cut off ({MORE_TOKENS})"
+    return Compared(found.model_copy(update=judged), verdicts, [*judge.notes, *([said] if cut else [])])

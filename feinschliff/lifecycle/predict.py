@@ -1,4 +1,4 @@
-"""The verb ``predict``: labels and scores for texts or for the rows of a file."""
+"""The verb ``predict``: labels and scores for texts or for the rows of a file, or what a language model answers."""
 
 from __future__ import annotations
 
@@ -14,13 +14,17 @@ from feinschliff.data.examples import Example, Place
 from feinschliff.data.image_rows import examples_of_paths
 from feinschliff.data.load import load_examples
 from feinschliff.data.number_rows import examples_of_lines
+from feinschliff.data.tables import at
 from feinschliff.engine.events import Announced
 from feinschliff.errors import DataError, Fault, InputError
 from feinschliff.lifecycle.evaluate import columns_of
 from feinschliff.lifecycle.observing import Observer, counted, tell
 from feinschliff.predictor import ModelFacts, Predictor
 from feinschliff.results.data import ColumnsFound, DroppedRow
-from feinschliff.results.prediction import PredictionResult
+from feinschliff.results.prediction import INPUT, PredictionResult
+
+PLACES_SHOWN = 3
+"""Of rows that have no answer; every result says why it has none."""
 
 
 def predict(
@@ -37,18 +41,21 @@ def predict(
     """One result a text (for pairs: two texts, or one with a tab between the two), or a row of the sources.
 
     Of embeddings a text gives its vector, and two with a tab between (or a row with two columns) their similarity.
+    Of a language model, rows of sources that cannot be answered get a result that says why, as long as others can be.
 
     Args:
         text_columns: of the sources, where they are named otherwise than in the run's own data.
         reading: encoding, delimiter and header of the sources, where they are not to be found.
         sampling: how a language model chooses its words; None: always the likeliest.
         precision: what a language model computes in.
-        observers: told what was found in the sources, how far it is, and how many rows were cut.
+        observers: told what was found in the sources, how far it is, how many rows or answers were cut, and which rows
+            have no answer.
 
     Raises:
         RunDirectoryError: there is no finished model.
         InputError: sampling or bf16 is asked of a model that is none.
-        DataError: the file cannot be read, or texts do not come in pairs where the model takes pairs.
+        DataError: the file cannot be read; texts do not come in pairs where the model takes pairs; texts, or all rows,
+            cannot be answered.
     """
     predictor = Predictor(run, precision=precision)
     for note in predictor.notes:
@@ -64,22 +71,14 @@ def predict(
         )
         for note in found:
             tell(observers, Announced(note))
-        if dropped:
-            first = dropped[0]
-            raise DataError(
-                f"{len(dropped)} rows cannot be predicted",
-                where=f"{first.file}:{first.line}",
-                why=first.reason,
-                remedy="fill them in or remove them, so that every row gets an answer",
-            )
     else:
-        examples = _given(list(texts or ()), predictor.facts)
+        examples, dropped = _given(list(texts or ()), predictor.facts), []
     if predictor.writes:
-        written = predictor.write(examples, sampling, counted(observers, "writing", len(examples)))
-        return list(predictor.task.results(written, examples))
+        return _written(predictor, examples, dropped, sampling, observers)
+    _refuse(dropped)
     if sampling is not None:
         raise InputError(
-            "temperature, top-p, stop and the like are for language models",
+            "temperature, top-p, max-new-tokens, stop and the like are for language models",
             where="command line",
             why=f"the run's task is {predictor.facts.task['type']}",
             remedy="leave them out",
@@ -89,6 +88,73 @@ def predict(
         tell(observers, Announced(note))
     results: list[PredictionResult] = predictor.task.results(scored.answers, examples)
     return results
+
+
+def _written(
+    predictor: Predictor,
+    examples: Sequence[Example],
+    dropped: Sequence[DroppedRow],
+    sampling: SamplingConfig | None,
+    observers: Sequence[Observer],
+) -> list[PredictionResult]:
+    """What a language model answers, and to which rows it does not.
+
+    Raises:
+        DataError: no row can be answered, or one of the texts that were given cannot be.
+    """
+    are_rows = any(example.place.file != INPUT for example in examples)
+    try:
+        found = predictor.write(examples, sampling, counted(observers, "writing", len(examples)), leaves_out=are_rows)
+    except DataError as error:
+        if are_rows or len(examples) == 1:
+            raise
+        raise DataError([*error.faults, _none_answered(len(examples))]) from error
+    results = _in_order(predictor.task.results(found.answers, examples), examples, dropped)
+    for note in (*_without_answer(results), *found.notes):
+        tell(observers, Announced(note))
+    return results
+
+
+def _none_answered(count: int) -> Fault:
+    remedy = "mend these, or put all into a file, one a line, and give it as --file: there the others are answered"
+    return Fault(f"none of the {count:,} texts is answered", None, None, remedy)
+
+
+def _in_order(
+    results: Sequence[PredictionResult], examples: Sequence[Example], dropped: Sequence[DroppedRow]
+) -> list[PredictionResult]:
+    """Results of rows, and of rows that could not be read, as they follow each other in the sources."""
+    if not dropped:
+        return list(results)
+    read = {example.number: result for example, result in zip(examples, results, strict=True)}
+    others = iter(dropped)
+    return [read[number] if number in read else _unread(next(others)) for number in range(len(examples) + len(dropped))]
+
+
+def _unread(row: DroppedRow) -> PredictionResult:
+    return PredictionResult(text=row.text, error=row.reason, file=row.file, line=row.line)
+
+
+def _without_answer(results: Sequence[PredictionResult]) -> list[str]:
+    """How many rows have none, and the first places."""
+    left = [row for row in results if row.error is not None]
+    if not left:
+        return []
+    places = "; ".join(f"{at(row.file, row.line)} ({row.error})" for row in left[:PLACES_SHOWN])
+    more = f"; and {len(left) - PLACES_SHOWN:,} more" if len(left) > PLACES_SHOWN else ""
+    have = "has" if len(left) == 1 else "have"
+    return [f"{len(left):,} of {len(results):,} rows {have} no answer: {places}{more}"]
+
+
+def _refuse(dropped: Sequence[DroppedRow]) -> None:
+    if dropped:
+        first = dropped[0]
+        raise DataError(
+            f"{len(dropped)} rows cannot be predicted",
+            where=f"{first.file}:{first.line}",
+            why=first.reason,
+            remedy="fill them in or remove them, so that every row gets an answer",
+        )
 
 
 def _columns(facts: ModelFacts, text_columns: Sequence[str]) -> ColumnsFound:
@@ -101,7 +167,7 @@ def _columns(facts: ModelFacts, text_columns: Sequence[str]) -> ColumnsFound:
 def _to_embed(texts: list[str]) -> list[Example]:
     """Each text by itself, or two with a tab between as a pair."""
     return [
-        replace(_examples([text], 2 if "\t" in text else 1)[0], place=Place("input", number))
+        replace(_examples([text], 2 if "\t" in text else 1)[0], place=Place(INPUT, number))
         for number, text in enumerate(texts, start=1)
     ]
 
@@ -140,4 +206,4 @@ def _examples(texts: list[str], num_texts: int) -> list[Example]:
             remedy='give two texts: feinschliff predict RUN "first" "second" (in a pipe: a tab between them)',
         )
     starts = range(0, len(texts), num_texts)
-    return [Example(tuple(texts[i : i + num_texts]), (), Place("input", n)) for n, i in enumerate(starts, start=1)]
+    return [Example(tuple(texts[i : i + num_texts]), (), Place(INPUT, n)) for n, i in enumerate(starts, start=1)]

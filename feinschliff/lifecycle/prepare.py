@@ -26,13 +26,14 @@ from feinschliff.engine.scoring import outputs
 from feinschliff.engine.sharding import Shards
 from feinschliff.engine.step import Learner
 from feinschliff.engine.text_groups import TextGroups
-from feinschliff.errors import ConfigError, DataError
+from feinschliff.errors import ConfigError, DataError, ResourceError
 from feinschliff.lifecycle import activations, row_notes
 from feinschliff.lifecycle.head_start import start_head
 from feinschliff.lifecycle.parameters import share
 from feinschliff.lifecycle.placing import device_for, precision_of
 from feinschliff.lifecycle.regularise import learning_metric, regularise, watched_metric
 from feinschliff.models.live_embedding import LiveEmbedding, live_ids
+from feinschliff.models.quantised import nf4_made_whole_by
 from feinschliff.models.sources import ResolvedModel
 from feinschliff.tasks._decoder_network import DecoderNetwork
 from feinschliff.tasks._row_network import RowNetwork
@@ -208,7 +209,7 @@ def prepare(
     limit, why = length_limit(config, task, method.num_virtual_tokens)
     say(why)
     train, validation = _encoded(task, splits, limit, method.num_virtual_tokens, say)
-    _adapt(config, method, network, say)
+    _adapt(config, method, network, device, say)
     live = _restrict_embeddings(network, train, say)
     network.to(device)
     precision = _precision_for_all(config, network, ranks, say) if precision is None else precision
@@ -216,7 +217,7 @@ def prepare(
     expected = None if shards is None else task.expected_first_loss()
     masters = MasterWeights(network, network.body, DTYPES[precision], shards=shards)
     if isinstance(network, DecoderNetwork):
-        activations.bound(network, int(max(train.table.lengths, default=0)), config.training.micro_batch_tokens, say)
+        activations.bound(network, int(max(train.table.lengths, default=0)), config.training, say)
     say(f"{share(config, network, masters)}: {method.describe(network)}")
     cache, judged = (None, None) if shards else _caches(config, network, train, validation, run_path, say)
     if config.model.head_init != "random":
@@ -259,10 +260,12 @@ def _precision_for_all(config: RunConfig, network: Any, ranks: Ranks, say: Calla
     return "bf16" if ranks.told(precision) == "bf16" else "fp32"
 
 
-def _adapt(config: RunConfig, method: Any, network: Any, say: Callable[[str], None]) -> None:
+def _adapt(config: RunConfig, method: Any, network: Any, device: torch.device, say: Callable[[str], None]) -> None:
     method.quantise_base(network)
     if method.quantised is not None:
         say(method.quantised.sentence)
+        if method.quantised.quantization == "nf4":
+            say(nf4_made_whole_by(device))
     torch.manual_seed(seeds.derive(config.seed, "method"))
     method.adapt(network)
     if not any(parameter.requires_grad for parameter in network.parameters()):
@@ -328,19 +331,23 @@ def _caches(
     if stage is None or config.training.prefix_cache == "off":
         return None, None
     training = config.training
-    train_cache, validation_cache = (
-        prefix_cache.build(
-            network,
-            encoded.table,
-            stage,
-            max_tokens=min(training.micro_batch_tokens, FORWARD_TOKENS),
-            memory_gib=training.prefix_cache_memory_gib,
-            folder=run_path / "prefix-cache",
+    try:
+        train_cache, validation_cache = (
+            prefix_cache.build(
+                network,
+                encoded.table,
+                stage,
+                max_tokens=min(training.micro_batch_tokens, FORWARD_TOKENS),
+                memory_gib=training.prefix_cache_memory_gib,
+                folder=run_path / "prefix-cache",
+            )
+            if encoded.examples
+            else None
+            for encoded in (train, validation)
         )
-        if encoded.examples
-        else None
-        for encoded in (train, validation)
-    )
+    except ResourceError as error:  # it saves time and nothing else
+        say(f"frozen prefix computed in every epoch, not kept: {error.faults[0].what}")
+        return None, None
     if train_cache is not None:
         say(f"frozen prefix computed once: {train_cache.description}")
     return train_cache, validation_cache

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
+from feinschliff import registry
 from feinschliff.config.run import RunConfig
 from feinschliff.data.load import load_splits
 from feinschliff.engine import preflight, rate_finder
@@ -55,7 +56,8 @@ def rates(
     prepared = prepare(config, splits, model, folder.path, announce=say)
     try:
         learner = prepared.learner
-        preflight.check(learner, config.seed, prepared.task.expected_first_loss())
+        of = registry.fact("task", config.task.type, "EXPECTED_LOSS_OF", preflight.KNOWS_NOTHING)
+        preflight.check(learner, config.seed, prepared.task.expected_first_loss(), of)
         say(f"sweeping the learning rate from {rate_finder.LOWEST:g} to {rate_finder.HIGHEST:g} in {steps} steps")
         points = rate_finder.sweep(learner, config.seed, steps)
     finally:

@@ -8,6 +8,7 @@ from typing import Any
 from feinschliff import registry
 from feinschliff.config import rules
 from feinschliff.config.run import RunConfig
+from feinschliff.data.chats_or_documents import chats_or_documents
 from feinschliff.errors import ConfigError
 from feinschliff.models import keras_files
 from feinschliff.models.encoder_decoder import EXAMPLES, is_encoder_decoder
@@ -59,16 +60,27 @@ def asks_for_task(given: Collection[str]) -> bool:
 def with_rows(config: RunConfig, given: Collection[str]) -> RunConfig:
     """The configuration with the kind of rows that the task reads, where a task was asked for.
 
+    Of a task that reads conversations and documents the files say which.
     A model that was named, lies here and has a decoder writes texts: no other task has a use for it. A Keras file that
     reads numbers says it too.
+
+    Raises:
+        DataError: see ``chats_or_documents``.
     """
     if config.data.rows != "auto":
         return config
     if asks_for_task(given):
-        return _with(config, registry.load("task", config.task.type).ROWS)
+        return _with(config, _rows_of(config))
     if keras_files.reads_numbers(config.model.source):
         return _with(config, "numbers")
     return _with(config, "texts") if "model.source" in given and _writes_texts(config.model.source) else config
+
+
+def _rows_of(config: RunConfig) -> str:
+    task = config.task.type
+    rows: str = registry.load("task", task).ROWS
+    either = rows == "conversations" and "documents" in registry.fact("task", task, "ALSO_READS", ())
+    return chats_or_documents(config.data) if either and config.data.train else rows
 
 
 def _with(config: RunConfig, rows: str) -> RunConfig:

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,7 @@ from feinschliff.engine.ranks import ALONE, Ranks
 from feinschliff.errors import Interrupted, RunDirectoryError
 from feinschliff.lifecycle import finish, held_out, interrupts, merging, several
 from feinschliff.lifecycle.cards import write_training_card
+from feinschliff.lifecycle.claims import claim, locked_for
 from feinschliff.lifecycle.diagnosis import diagnose
 from feinschliff.lifecycle.observing import Observer, tell
 from feinschliff.lifecycle.parameters import count_parameters
@@ -36,6 +36,7 @@ from feinschliff.lifecycle.prepare import Prepared, deciding_metric, prepare
 from feinschliff.lifecycle.recipes import given_fields
 from feinschliff.lifecycle.recognise import with_rows, with_task
 from feinschliff.models.sources import ResolvedModel, resolve_model
+from feinschliff.results.checkers import load_checks
 from feinschliff.results.comparison import Origin
 from feinschliff.results.training import Forecast, TrainingResult
 from feinschliff.store import index
@@ -70,6 +71,11 @@ class RunContext:
         self.notes.append(message)
         self.tell(Announced(message=message))
 
+    def announce_judging(self, changes: Sequence[str]) -> None:
+        """Say what of the judging was changed since the run was begun."""
+        for change in changes:
+            self.announce(f"what is trained is kept; judged otherwise than it was begun: {change}")
+
 
 def train(config: RunConfig, origins: list[Origin], *, observers: Sequence[Observer] = ()) -> TrainingResult:
     """Train one run; the same call again resumes it, or returns the result of a finished one.
@@ -85,9 +91,10 @@ def train(config: RunConfig, origins: list[Origin], *, observers: Sequence[Obser
         with several.together(ranks):
             return _follow(config, origins, ranks)
     directory.create()
-    with several.together(ranks), locked_for(directory, config), recorded(directory, "train"):
-        claim(directory, config, origins)
+    with several.together(ranks), locked_for(directory, config, directory.training), recorded(directory, "train"):
+        judged = claim(directory, config, origins)
         context = RunContext(directory, observers, ranks=ranks)
+        context.announce_judging(judged)
         if directory.training.exists():
             ranks.told(FINISHED)
             context.announce(f"{directory.path} is already finished; nothing was trained again")
@@ -147,8 +154,9 @@ def read_inputs(config: RunConfig, given: set[str], context: RunContext) -> tupl
 
     Raises:
         DataError, ModelError: files or model cannot be used.
-        ConfigError: the metric asked for does not fit the rows.
+        ConfigError: the metric asked for does not fit the rows, or a check of written answers cannot be made.
     """
+    load_checks(config.evaluation.checks)  # their files are opened here, not after the training
     config = with_rows(config, given)
     splits = load_splits(config.data, config.seed)
     for message in splits.announcements:
@@ -180,39 +188,6 @@ class recorded:
         index.finish_run(self._directory, "interrupted" if stopped else "failed", {"error": str(error)})
 
 
-@contextmanager
-def locked_for(directory: RunDirectory, config: RunConfig) -> Iterator[None]:
-    """Hold the directory, having seen that it is not another run's: that one's state stays as it is.
-
-    Raises:
-        RunDirectoryError: it is in use, or holds the work of another configuration; every differing field is named.
-    """
-    with directory.locked():
-        different = _different_from_asked(directory, config)
-        if different and directory.holds_work():
-            raise RunDirectoryError(
-                f"{directory.path} holds a run with another configuration",
-                where="output_dir",
-                why="; ".join(different[:6]) + (" ..." if len(different) > 6 else ""),
-                remedy="choose another --output-dir, or give the same options to resume",
-            )
-        yield
-
-
-def claim(directory: RunDirectory, config: RunConfig, origins: list[Origin]) -> None:
-    """Write the configuration, unless the directory already belongs to the same one.
-
-    A start that ended before any work (a wrong column, a missing model) does not bind the directory: what it left is
-    replaced.
-    """
-    if directory.config.exists():
-        if not _different_from_asked(directory, config):
-            return
-        directory.clear()
-    write_json(directory.asked, config.model_dump(mode="json"))
-    write_resolved(directory, config, origins)
-
-
 def keep_resolved(
     directory: RunDirectory, config: RunConfig, origins: Sequence[Origin], result: TrainingResult
 ) -> None:
@@ -231,22 +206,6 @@ def keep_resolved(
         f"training.{name}": Origin(field=f"training.{name}", value=str(v), origin=o) for name, (v, o) in found.items()
     }
     write_resolved(directory, resolved, [said.get(origin.field, origin) for origin in origins])
-
-
-def _different_from_asked(directory: RunDirectory, config: RunConfig) -> list[str]:
-    """How ``config`` differs from what the directory was begun with; nothing where it is new."""
-    if not directory.config.exists():
-        return []
-    asked = directory.asked if directory.asked.exists() else directory.config
-    return list(_differences(read_json(asked), config.model_dump(mode="json")))
-
-
-def _differences(before: Any, now: Any, name: str = "") -> Iterator[str]:
-    if isinstance(before, dict) and isinstance(now, dict):
-        for key in sorted(before.keys() | now.keys()):
-            yield from _differences(before.get(key), now.get(key), f"{name}.{key}" if name else key)
-    elif before != now:
-        yield f"{name}: {before} there, {now} here"
 
 
 def run(config: RunConfig, splits: Splits, model: ResolvedModel, context: RunContext) -> TrainingResult:

@@ -21,6 +21,7 @@ from feinschliff import registry
 from feinschliff.config.run import RunConfig
 from feinschliff.data.examples import Splits, target_of
 from feinschliff.errors import DivergedError
+from feinschliff.lifecycle.claims import that_binds
 from feinschliff.lifecycle.recipes import Recipe, configured
 from feinschliff.lifecycle.train import RunContext, run
 from feinschliff.models.sources import ResolvedModel
@@ -247,7 +248,7 @@ def _trial(
     """Train one candidate, or read its result where an earlier start already finished it; None: it diverged."""
     directory = RunDirectory(_trial_folder(search, recipe))
     config = configured(search.config, recipe, search.given, str(directory.path), epochs)
-    key = {"config": config.model_dump(mode="json"), "rows": _digest(splits)}
+    key = {"config": that_binds(config), "rows": _digest(splits)}
     done = directory.path / "trial.json"
     if done.exists() and read_json(done)["key"] == key:
         result = TrainingResult.model_validate(read_json(done)["result"])

@@ -23,6 +23,7 @@ from feinschliff.data.sources import sha256_of_sources
 from feinschliff.errors import ConfigError, DataError
 from feinschliff.lifecycle import few_rows
 from feinschliff.lifecycle.cards import versions, write_model_card
+from feinschliff.lifecycle.claims import claim, locked_for
 from feinschliff.lifecycle.embedding import FrozenEncoder
 from feinschliff.lifecycle.judge import EndpointJudge, beside, compared, deciding
 from feinschliff.lifecycle.observing import Observer, counted
@@ -30,7 +31,7 @@ from feinschliff.lifecycle.prepare import context_of, deciding_metric
 from feinschliff.lifecycle.recipes import Recipe, candidates, for_language_models, given_fields, origins_of, usable
 from feinschliff.lifecycle.regularise import learning_metric
 from feinschliff.lifecycle.several import refuse_several
-from feinschliff.lifecycle.train import RunContext, claim, keep_resolved, locked_for, read_inputs, recorded
+from feinschliff.lifecycle.train import RunContext, keep_resolved, read_inputs, recorded
 from feinschliff.lifecycle.trials import Choice, Search, choose_and_train, forecast
 from feinschliff.models.sources import ResolvedModel
 from feinschliff.predictor import Predictor, refuse_empty
@@ -85,9 +86,10 @@ def tune(
     directory = RunDirectory(config.output_dir)
     directory.create()
     begin = time.perf_counter()
-    with locked_for(directory, config), recorded(directory, "tune"):
-        claim(directory, config, origins)
+    with locked_for(directory, config, directory.result), recorded(directory, "tune"):
+        judged = claim(directory, config, origins)
         context = RunContext(directory, observers, start_over=True)
+        context.announce_judging(judged)
         if directory.result.exists():
             context.announce(f"{directory.path} is already finished; this is its result")
             result = TuneResult.model_validate(read_json(directory.result))

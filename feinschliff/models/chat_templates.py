@@ -6,6 +6,7 @@ same. Knows no mask, no data and no model.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -66,9 +67,33 @@ def choose(tokenizer: Any, asked: str | Path | None = None, where: str = "chat_t
     return chosen
 
 
-def keep(tokenizer: Any, chosen: ChosenTemplate) -> None:
-    """Make it the tokenizer's, in place."""
-    tokenizer.chat_template = chosen.text
+def keep(tokenizer: Any, chosen: ChosenTemplate, arguments: Mapping[str, Any] | None = None) -> None:
+    """Make it the tokenizer's, in place, with the arguments as defaults: who serves the model need not know of them.
+
+    Raises:
+        ConfigError: an argument has a name that no template can ask for.
+    """
+    wrong = [name for name in arguments or {} if not name.isidentifier()]
+    if wrong:
+        raise ConfigError(
+            [
+                Fault(
+                    f"{name!r} is no name of a template's argument", "task.template_arguments", None, "write NAME=VALUE"
+                )
+                for name in wrong
+            ]
+        )
+    start = "".join(_default(name, value) for name, value in (arguments or {}).items())
+    text = chosen.text
+    tokenizer.chat_template = (
+        start + text if isinstance(text, str) else {name: start + one for name, one in text.items()}
+    )
+
+
+def _default(name: str, value: Any) -> str:
+    """Jinja that writes nothing: the line end is the block's own, so what the template begins with stays."""
+    written = str(value).lower() if isinstance(value, bool) else json.dumps(value, ensure_ascii=False)
+    return f"{{% if {name} is not defined %}}{{% set {name} = {written} %}}{{% endif %}}\n"
 
 
 def needed_tokens(text: str) -> tuple[str, ...]:

@@ -21,8 +21,10 @@ from feinschliff.models.chat_render import ASSISTANT, REASONING, Messages, Place
 
 Loss = str | tuple[str, ...]
 OnMismatch = Literal["report", "inference"]
-LOSSES = ("assistant", "last", "all")
-COMMON_ROLES = ("user", ASSISTANT)
+LOSSES = ("assistant", "completion", "last", "all")
+USER = "user"
+CALLS = "tool_calls"
+COMMON_ROLES = (USER, ASSISTANT)
 """Every template writes them."""
 HEADER_CHARACTERS = 8
 """So many at the end of a prompt tell where it ends in another text."""
@@ -41,6 +43,8 @@ class ChatMessages:
     """Of each message's loss, None: 1. They weigh what the loss rule selects; 0: context only. Empty: all None."""
     spans: Sequence[Sequence[tuple[int, int, float]]] = ()
     """Of each message: (start, end, weight) in characters of its content; in the stead of the message's weight."""
+    completion_start: int | None = None
+    """Number of the first message of the completion; None: what follows the last message of the user is one."""
 
     def weight(self, number: int) -> float | None:
         """Of message ``number``."""
@@ -134,9 +138,9 @@ class Reply:
 class TurnReader:
     """Makes text rows of conversations under one rule.
 
-    ``loss``: "assistant" (all answers), "last" (the last one), "all" (every character), or roles. ``on_mismatch``: what
-    becomes of an answer whose prompt is written otherwise at inference: "report" leaves it out, "inference" trains it
-    behind the prompt of inference.
+    ``loss``: "assistant" (all answers), "completion" (those of the completion), "last" (the last one), "all" (every
+    character), or roles. ``on_mismatch``: what becomes of an answer whose prompt is written otherwise at inference:
+    "report" leaves it out, "inference" trains it behind the prompt of inference.
 
     Raises:
         ConfigError: there is no such rule.
@@ -156,7 +160,7 @@ class TurnReader:
         try:
             if self.loss == "all":
                 found.rows.append(self._everything(conversation, number, found))
-                self._note_unwritten(conversation, len(conversation.messages) - 1, found)
+                self._note_unwritten(conversation, range(len(conversation.messages))[-1:], found)
             else:
                 self._read(conversation, number, found)
         except ModelError as error:
@@ -180,7 +184,7 @@ class TurnReader:
             found.rows.append(self._own_row(chat, replies[message]))
         found.rows = [row for row in found.rows if row.turns or row.pieces]
         if found.rows:
-            self._note_unwritten(chat, selected[-1], found)
+            self._note_unwritten(chat, selected, found)
         else:
             found.fault = self._nothing(chat, found)
 
@@ -190,6 +194,10 @@ class TurnReader:
         numbers = [number for number, message in enumerate(chat.messages) if message.get("role") in roles]
         if self.loss == "last":
             numbers = numbers[-1:]
+        if self.loss == "completion":
+            asked = [number for number, message in enumerate(chat.messages, 1) if message.get("role") == USER]
+            start = chat.completion_start if chat.completion_start is not None else max(asked, default=0)
+            numbers = [number for number in numbers if number >= start]
         return [
             number
             for number in numbers
@@ -304,14 +312,19 @@ class TurnReader:
         if chat.tools and "tools" not in found.ignored:
             before = chat.messages[:message]
             found.ignored["tools"] = int(self.renderer.text(before, generation_prompt=True) == prompt)
-        for fields in (("tool_calls",), REASONING):
+        for fields in ((CALLS,), REASONING):
             name = next((name for name in fields if chat.messages[message].get(name)), None)
             if name and self.renderer.ignores(chat.messages[: message + 1], chat.tools, fields, whole):
                 found.ignored[name] = 1
 
-    def _note_unwritten(self, chat: ChatMessages, last: int, found: TextRows) -> None:
-        """Messages of a system, a tool, a developer whose content makes no difference to the rendering."""
-        upto = chat.messages[: last + 1]
+    def _note_unwritten(self, chat: ChatMessages, selected: Sequence[int], found: TextRows) -> None:
+        """Messages of a system, a tool, a developer whose content makes no difference to the rendering, and calls of
+        tools in what is only read."""
+        upto = chat.messages[: selected[-1] + 1]
+        for message, said in enumerate(upto):
+            if said.get(CALLS) and message not in selected and not found.ignored[CALLS]:
+                whole = self.renderer.text(upto[: message + 1], chat.tools)
+                found.ignored[CALLS] = int(self.renderer.ignores(upto[: message + 1], chat.tools, (CALLS,), whole))
         all_texts = [text for said in upto for text in _texts(said)]
         for message, said in enumerate(upto):
             for text in [] if said.get("role") in COMMON_ROLES else [text.strip() for text in _texts(said)]:
@@ -328,6 +341,8 @@ class TurnReader:
         roles = (ASSISTANT,) if isinstance(self.loss, str) else self.loss
         if not any(message.get("role") in roles for message in chat.messages):
             return f"no message of {' or '.join(roles)}"
+        if self.loss == "completion" and chat.messages[-1].get("role") == USER:
+            return "no message of assistant in its completion"
         return "all its messages that could carry loss have weight 0"
 
 

@@ -3,8 +3,10 @@
 ``nf4``: 4-bit NormalFloat (Dettmers et al. 2023, QLoRA): sixteen values at quantiles of a normal distribution, two to a
 byte, the first in the upper half, with the largest magnitude of each 64 weights in fp32: 4.5 bits a weight. Bytes and
 scales are those of bitsandbytes without its second quantisation. ``int8``: whole numbers from -127 to 127 with one fp32
-scale an output row. Plain torch, so it runs where torch runs; products are those of the compute type, not of integers.
-Knows no adapter and no loss. Shapes: N outputs, K inputs, P bytes, S scales.
+scale an output row. Plain torch, so it runs where torch runs, or bitsandbytes' kernel where that is installed;
+products are those of the compute type, not of integers. Knows no adapter and no loss.
+
+Shapes: N outputs, K inputs, P bytes, S scales.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from feinschliff.models import nf4_kernel
 from feinschliff.models.fused import frozen_linear
 
 Kind = Literal["int8", "nf4"]
@@ -42,8 +45,8 @@ NF4 = (
 BLOCK = 64
 """Weights that share a scale in nf4, in the order in which they lie."""
 LARGEST_INT8 = 127
-CHUNK = 2**18
-"""Weights that are made whole at once: what is needed besides the result stays small."""
+CHUNK, GPU_CHUNK = 2**18, 2**24
+"""Weights that are made whole at once: what is needed besides the result stays small, and GPUs are kept busy."""
 
 
 class Packed(NamedTuple):
@@ -72,16 +75,25 @@ def pack_nf4(weight_NK: Tensor) -> Packed:
 
 def unpack_nf4(packed: Packed, shape: tuple[int, int], dtype: torch.dtype) -> Tensor:
     """The matrix [N, K] of :func:`pack_nf4`, computed in fp32 and rounded once."""
-    codes, scales = packed
-    count, device = shape[0] * shape[1], codes.device
+    by = nf4_kernel.kernel(packed.codes.device.type, plain_nf4).unpack or plain_nf4
+    return by(packed.codes, packed.scales, BLOCK, shape, dtype)
+
+
+def plain_nf4(codes: Tensor, scales: Tensor, block: int, shape: tuple[int, int], dtype: torch.dtype) -> Tensor:
+    """The same in torch's own operations; ``block`` weights share a scale."""
+    count, device, chunk = shape[0] * shape[1], codes.device, _chunk(codes)
     values = torch.tensor(NF4, device=device)
     pairs = torch.stack([values.repeat_interleave(16), values.repeat(16)], 1)  # [256, 2]: both weights of each byte
     out = torch.empty(2 * len(codes), dtype=dtype, device=device)
-    for begin in range(0, len(out), CHUNK):
-        end = min(begin + CHUNK, len(out))
-        part = F.embedding(codes[begin // 2 : end // 2].int(), pairs).view(-1, BLOCK)
-        out[begin:end] = part.mul_(scales[begin // BLOCK : end // BLOCK, None]).view(-1)
+    for begin in range(0, len(out), chunk):
+        end = min(begin + chunk, len(out))
+        part = F.embedding(codes[begin // 2 : end // 2].int(), pairs).view(-1, block)
+        out[begin:end] = part.mul_(scales[begin // block : end // block, None]).view(-1)
     return out[:count].view(shape)
+
+
+def _chunk(codes: Tensor) -> int:
+    return CHUNK if codes.device.type == "cpu" else GPU_CHUNK
 
 
 def pack_int8(weight_NK: Tensor) -> Packed:
@@ -95,7 +107,7 @@ def pack_int8(weight_NK: Tensor) -> Packed:
 def unpack_int8(packed: Packed, shape: tuple[int, int], dtype: torch.dtype) -> Tensor:
     """The matrix [N, K] of :func:`pack_int8`, computed in fp32 and rounded once."""
     out = torch.empty(shape, dtype=dtype, device=packed.codes.device)
-    rows = max(1, CHUNK // max(1, shape[1]))
+    rows = max(1, _chunk(packed.codes) // max(1, shape[1]))
     for begin in range(0, shape[0], rows):
         part = slice(begin, begin + rows)
         out[part] = packed.codes[part].float().mul_(packed.scales[part, None])
@@ -160,6 +172,11 @@ class Held:
     """Of codes and scales."""
     relative_error: float
     """|W - W'| / |W| (root of summed squares), the mean over layers."""
+
+
+def nf4_made_whole_by(device: torch.device) -> str:
+    """A sentence that says what makes 4-bit weights whole on a device, and why."""
+    return nf4_kernel.kernel(device.type, plain_nf4).sentence
 
 
 @torch.no_grad()

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 from feinschliff import settings
-from feinschliff.reports.views import TUNED, heading, lead
+from feinschliff.reports.views import MORE_ROWS, TUNED, heading, lead, usage
 from feinschliff.results.comparison import TuneResult, VerdictWord
 from feinschliff.results.formats import (
     format_candidate,
@@ -27,6 +27,7 @@ from feinschliff.results.formats import (
 )
 
 _COLORS: dict[VerdictWord, str] = {"ship": "green", "keep-baseline": "yellow", "undecided": "blue"}
+_LABELLED = ("single_label", "multi_label", "values", "spans", "answers")
 _WIDTH = 80
 _MAX_BASELINES = 5
 
@@ -98,12 +99,11 @@ def _next(result: TuneResult) -> str:
     more = _more_rows(result.details.data.files[0])
     match result.verdict:
         case "ship":
-            if found.kind == "conversations":
-                return f"feinschliff chat {run}"
-            one_text = len(found.text) == 1 and found.image is None
-            return f'feinschliff predict {run} "a text to sort"' if one_text else f"feinschliff predict {run} {more}"
+            command = usage(result)[0]
+            return command.replace(MORE_ROWS, more)
         case "undecided":
-            return f"label more test rows; feinschliff evaluate {run} {more}"
+            gather = "label" if found.kind in _LABELLED else "gather"
+            return f"{gather} more test rows; feinschliff evaluate {run} {more}"
         case "keep-baseline":
             files = " ".join(shlex.quote(file) for file in result.details.data.files[:1])
             return f"feinschliff data check {files}"

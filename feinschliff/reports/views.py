@@ -228,6 +228,13 @@ _CHAT = """from transformers import pipeline
 ask = pipeline("text-generation", model={model!r})
 print(ask([{{"role": "user", "content": "a question"}}])[0]["generated_text"][-1]["content"])"""
 
+_CONTINUE = """from transformers import pipeline
+
+go_on = pipeline("text-generation", model={model!r})
+print(go_on("how a text begins")[0]["generated_text"])"""
+MORE_ROWS = "more_rows"
+"""Stands for a file of whoever reads it."""
+
 
 def usage(result: TuneResult) -> tuple[str, str]:
     """A command that asks the model, and Python that does it without us; empty where the model card has to say it."""
@@ -241,4 +248,6 @@ def usage(result: TuneResult) -> tuple[str, str]:
     if columns.kind == "spans":
         code = _PIPELINE.format(tag="token-classification", model=result.model, text="a text to read")
         return f'feinschliff predict {run} "a text to read"', code
-    return f"feinschliff predict {run} --file more_rows", ""
+    if columns.kind == "documents":
+        return f'feinschliff predict {run} "how a text begins"', _CONTINUE.format(model=result.model)
+    return f"feinschliff predict {run} --file {MORE_ROWS}", ""

@@ -115,7 +115,7 @@ def syntax_faults(asked: Sequence[str]) -> list[Fault]:
 
 
 def load_checks(asked: Sequence[str], folder: Path = Path()) -> tuple[Check, ...]:
-    """The checks, ready; a Python file is run here, once for each check that names it.
+    """The checks, ready; a Python file is run here, where it was not yet or was changed since.
 
     Raises:
         ConfigError: every fault of all of them: unknown kinds, expressions that do not compile, files and functions

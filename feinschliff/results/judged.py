@@ -29,6 +29,8 @@ class JudgedPairs(Result):
     losses: int
     unparsable_rows: int
     unparsable_replies: int
+    cut_off_replies: int = 0
+    """Of these, the ones that were longer than the judge was allowed."""
     preference: Measure
     """Wins and half of the ties, as a share of the rows."""
     difference: Difference
@@ -46,6 +48,8 @@ class JudgedScores(Result):
 
     rows: int
     unparsable_replies: int
+    cut_off_replies: int = 0
+    """Of these, the ones that were longer than the judge was allowed."""
     score: Measure
     """Mean over rows; 1 to 10 points as 0 to 1."""
     confidence: float

@@ -31,7 +31,13 @@ Judge = Callable[[Sequence[str]], Sequence[str]]
 LOWEST, HIGHEST = 1, 10
 SLICE_PROMPTS = 64
 """Asked at once: a judge that does not keep to the form is given up before all is paid for."""
+CUT_OFF = "\n(cut off here)"
+"""What whoever asks the judge puts behind a reply that became too long: whatever stands before it is no verdict."""
+MORE_TOKENS = "evaluation.judge_max_tokens allows it longer replies"
 _REASONING = re.compile(r"<think(?:ing)?>.*?</think(?:ing)?>", re.DOTALL)
+_UNENDED = re.compile(r"\s*(?:<think(?:ing)?>|\[THINK\])")
+_END = re.compile(r"</think(?:ing)?>|\[/THINK\]")
+"""Templates may write the begin of the thoughts into the prompt, so that the reply holds their end alone."""
 _VERDICT = re.compile(r"\W*verdict\s*:\W*(a|b|tie)\W*", re.IGNORECASE)
 _SCORE = re.compile(r"\W*score\s*:\W*(\d{1,2})(?:\s*/\s*10)?\W*", re.IGNORECASE)
 _FIRST = {"a": 1.0, "b": 0.0, "tie": 0.5}
@@ -97,12 +103,12 @@ def judge_pairs(judging: Judging, ours: Sequence[Written], theirs: Sequence[str]
     for row, other in zip(ours, theirs, strict=True):
         for first, second in ((row.answer, other), (other, row.answer)):
             prompts.append(filled(template, {**_asked(row, judging), "answer_a": first, "answer_b": second}))
-    first_better, usage = _replies(judging, prompts, read_verdict)
-    first_better_N2 = first_better.reshape(-1, 2)
+    read = _replies(judging, prompts, read_verdict)
+    first_better_N2 = read.values.reshape(-1, 2)
     if np.isnan(first_better_N2).any(axis=1).all():
-        raise _refused(judging, int(np.isnan(first_better).sum()), len(prompts), "")
+        raise _refused(judging, read.missing, len(prompts), read.cut_off)
     ours_better_N2 = np.stack([first_better_N2[:, 0], 1.0 - first_better_N2[:, 1]], axis=1)
-    return PairVerdicts(ours_better_N2.mean(axis=1), _pairs(judging, first_better, ours_better_N2, usage))
+    return PairVerdicts(ours_better_N2.mean(axis=1), _pairs(judging, read, ours_better_N2))
 
 
 def judge_scores(judging: Judging, rows: Sequence[Written]) -> tuple[FloatArray, JudgedScores]:
@@ -116,16 +122,18 @@ def judge_scores(judging: Judging, rows: Sequence[Written]) -> tuple[FloatArray,
         raise ValueError("no answers to judge")
     template = judging.template or judge_prompts.SINGLE
     prompts = [filled(template, {**_asked(row, judging), "answer": row.answer}) for row in rows]
-    points, usage = _replies(judging, prompts, read_score)
+    read = _replies(judging, prompts, read_score)
+    points = read.values
     known = points[~np.isnan(points)]
     if not len(known):
-        raise _refused(judging, len(points), len(prompts), "")
+        raise _refused(judging, len(points), len(prompts), read.cut_off)
     return points, JudgedScores(
         rows=len(known),
-        unparsable_replies=len(points) - len(known),
+        unparsable_replies=read.missing,
+        cut_off_replies=read.cut_off,
         score=_measure(SCORE, known, judging),
         confidence=judging.confidence,
-        usage=usage,
+        usage=read.usage,
     )
 
 
@@ -150,8 +158,15 @@ def read_score(reply: str) -> float | None:
 
 
 def _lines(reply: str) -> list[str]:
-    """Lines with something in them, without what a reasoning model thought aloud."""
-    return [line.strip() for line in _REASONING.sub("", reply).splitlines() if line.strip()]
+    """Lines with something in them, without what a reasoning model thought aloud; none where it did not come to an
+    end."""
+    spoken = "" if is_cut_off(reply) else _END.split(_REASONING.sub("", reply))[-1]
+    return [line.strip() for line in spoken.splitlines() if line.strip()]
+
+
+def is_cut_off(reply: str) -> bool:
+    """Whether a reply ends before its verdict, because it became too long, or among thoughts."""
+    return reply.endswith(CUT_OFF) or (_UNENDED.match(reply) is not None and _END.search(reply) is None)
 
 
 def _asked(row: Written, judging: Judging) -> dict[str, str]:
@@ -159,11 +174,26 @@ def _asked(row: Written, judging: Judging) -> dict[str, str]:
     return {"prompt": row.prompt, "reference": reference, "rubric": judging.rubric or RUBRIC}
 
 
-def _replies(judging: Judging, prompts: Sequence[str], read: Callable[[str], float | None]) -> tuple[FloatArray, Usage]:
-    """What was read of each reply, nan where nothing could be."""
+@dataclass(frozen=True, slots=True, eq=False)
+class _Read:
+    """What was read of replies."""
+
+    values: FloatArray
+    """Of each; nan where nothing could be read."""
+    cut_off: int
+    """Replies that ended before their verdict; there is nothing to be read in them."""
+    usage: Usage
+
+    @property
+    def missing(self) -> int:
+        return int(np.isnan(self.values).sum())
+
+
+def _replies(judging: Judging, prompts: Sequence[str], read: Callable[[str], float | None]) -> _Read:
     allowed = judging.max_unparsable_fraction * len(prompts)
     before = judging.tokens_used() if judging.tokens_used else (0, 0)
     found: list[float] = []
+    cut_off = 0
     for start in range(0, len(prompts), SLICE_PROMPTS):
         asked = prompts[start : start + SLICE_PROMPTS]
         replies = judging.judge(asked)
@@ -171,19 +201,23 @@ def _replies(judging: Judging, prompts: Sequence[str], read: Callable[[str], flo
             raise InputError(f"the judge gave {len(replies)} replies to {len(asked)} prompts")
         values = [read(reply) for reply in replies]
         found += [np.nan if value is None else value for value in values]
+        cut_off += sum(map(is_cut_off, replies))
         missing = int(np.isnan(found).sum())
         if missing > allowed:
-            raise _refused(judging, missing, len(found), replies[values.index(None)] if None in values else "")
+            raise _refused(judging, missing, len(found), cut_off, replies[values.index(None)] if None in values else "")
     after = judging.tokens_used() if judging.tokens_used else before
-    return np.array(found), _usage(judging, len(prompts), (after[0] - before[0], after[1] - before[1]))
+    usage = _usage(judging, len(prompts), (after[0] - before[0], after[1] - before[1]))
+    return _Read(np.array(found), cut_off, usage)
 
 
-def _refused(judging: Judging, missing: int, asked: int, example: str) -> InputError:
+def _refused(judging: Judging, missing: int, asked: int, cut_off: int, example: str = "") -> InputError:
     shown = f". One of them ends: {example.strip()[-200:]!r}" if example.strip() else ""
+    cut = f", {cut_off:,} of them because they were cut off" if cut_off else ""
+    forms = "take a judge that keeps to the form, or change the template"
     return InputError(
-        f"{missing:,} of {asked:,} replies of the judge hold no verdict that can be read",
+        f"{missing:,} of {asked:,} replies of the judge hold no verdict that can be read{cut}",
         why=f"{judging.max_unparsable_fraction:.0%} of all are let pass, more would leave no fair sample{shown}",
-        remedy="take a judge that keeps to the form, allow it longer replies, or change the template",
+        remedy=f"{MORE_TOKENS}, or take a judge that thinks less" if 2 * cut_off > missing else forms,
     )
 
 
@@ -193,7 +227,7 @@ def _usage(judging: Judging, prompts: int, tokens: tuple[int, int]) -> Usage:
     return Usage(prompts=prompts, prompt_tokens=tokens[0], completion_tokens=tokens[1], cost=cost)
 
 
-def _pairs(judging: Judging, first_better: FloatArray, ours_better_N2: FloatArray, usage: Usage) -> JudgedPairs:
+def _pairs(judging: Judging, read: _Read, ours_better_N2: FloatArray) -> JudgedPairs:
     readable = ~np.isnan(ours_better_N2).any(axis=1)
     known = ours_better_N2[readable]
     outcome = known.mean(axis=1)
@@ -206,13 +240,14 @@ def _pairs(judging: Judging, first_better: FloatArray, ours_better_N2: FloatArra
         ties=len(known) - int(won.sum()) - int(lost.sum()),
         losses=int(lost.sum()),
         unparsable_rows=int((~readable).sum()),
-        unparsable_replies=int(np.isnan(first_better).sum()),
+        unparsable_replies=read.missing,
+        cut_off_replies=read.cut_off,
         preference=_measure(PREFERENCE, points, judging),
         difference=paired_difference_of_proportions(won, lost, judging.confidence),
         confidence=judging.confidence,
         changed_with_order=int((known[:, 0] != known[:, 1]).sum()),
-        first_place_preferred=float(np.nanmean(first_better)),
-        usage=usage,
+        first_place_preferred=float(np.nanmean(read.values)),
+        usage=read.usage,
     )
 
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from feinschliff.results.measures import Result
+
+INPUT = "input"
+"""In the place of a file's name: texts that were given on the command line or in a pipe."""
 
 
 class PredictedSpan(Result):
@@ -37,6 +42,11 @@ class PredictionResult(Result):
     """The text as a point: its direction counts, its length is one."""
     written: str | None = None
     """The text that was written from it, where that is what is predicted."""
+    finish_reason: Literal["stop", "length"] | None = None
+    """Of a language model's answer: `stop`, it ended by itself; `length`, it was cut where no more tokens were
+    allowed."""
+    error: str | None = None
+    """Why there is no answer; a language model answers the other rows of a file all the same."""
     similarity: float | None = None
     """Of a pair's two vectors: their cosine."""
     file: str

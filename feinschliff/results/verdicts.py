@@ -140,7 +140,7 @@ def verdict(evidence: Evidence) -> Verdict:
         difference=evidence.difference,
         baseline=evidence.baseline,
         test_rows=evidence.test_rows,
-        rows_needed=evidence.rows_needed if word == "undecided" else None,
+        rows_needed=_rows_needed(evidence) if word == "undecided" else None,
         method=evidence.method,
         sentence=_sentence(word, evidence),
     )
@@ -213,7 +213,7 @@ def _sentence(word: VerdictWord, evidence: Evidence) -> str:
     )
     if evidence.metric != "accuracy":
         figures = f"{format_metric_name(evidence.metric)} {figures}"
-    rows = f"{evidence.test_rows:,} test rows"
+    rows = f"{evidence.test_rows:,} test row{'s' if evidence.test_rows > 1 else ''}"
     if word == "ship":
         return f"Ship it: {figures} on {rows} ({_difference(evidence)})."
     if word == "keep-baseline":
@@ -231,11 +231,19 @@ def _difference(evidence: Evidence) -> str:
     )
 
 
+def _rows_needed(evidence: Evidence) -> int | None:
+    """None also where the rows are too few to tell how much rows differ."""
+    return None if evidence.rows_needed is None or evidence.rows_needed <= evidence.test_rows else evidence.rows_needed
+
+
 def _more_rows(evidence: Evidence) -> str:
     if evidence.rows_needed is None:
         return ""
-    size = 10 ** max(0, len(str(evidence.rows_needed)) - 2)
-    about = -(-evidence.rows_needed // size) * size
+    needed = _rows_needed(evidence)
+    if needed is None:
+        return "; more rows are needed"
+    size = 10 ** max(0, len(str(needed)) - 2)
+    about = -(-needed // size) * size
     small = abs(evidence.difference.value) < smallest_gain(evidence.metric, evidence.baseline_value)
     gain = format_difference(evidence.metric, SMALLEST_GAIN).lstrip("+").removesuffix(" less")
     gain = gain.replace("1.0 points", "one point")

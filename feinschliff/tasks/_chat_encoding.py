@@ -56,6 +56,7 @@ def messages_of(conversation: Conversation) -> ChatMessages:
         list(conversation.tools),
         [message.weight for message in messages],
         [[(span.start, span.end, span.weight) for span in message.spans] for message in messages],
+        conversation.completion_start,
     )
 
 
@@ -65,7 +66,11 @@ def encode(renderer: ChatRenderer, examples: Sequence[Example], rules: Rules) ->
     rows, lost = of_length(found_rows.rows, rules)
     found = ChatSet(*_table(rows), num_cut=lost.total(), examples=examples)
     found.owner = np.array([row.conversation for row in rows], dtype=np.int64)
-    found.notes, found.faults = _notes(found_rows, lost, rules), _faults(found_rows, examples, rows, lost, rules)
+    found.notes = _notes(found_rows, examples, lost, rules)
+    found.faults = _faults(found_rows, examples, rows, lost, rules)
+    ends = {*found_rows.end_token_ids, *map(renderer.renderer.id_of, renderer.renderer.ends)}
+    if (untaught := _untaught_end(examples, rows, ends)) is not None:
+        found.faults.append(untaught)
     return found, found_rows
 
 
@@ -126,13 +131,13 @@ def _windows(row: ChatRow, most: int) -> list[ChatRow]:
     return parts
 
 
-def _notes(rendered: RenderedChats, lost: Counter[str], rules: Rules) -> list[str]:
+def _notes(rendered: RenderedChats, examples: Sequence[Example], lost: Counter[str], rules: Rules) -> list[str]:
     said = [f"{count:,} rows are longer than {rules.max_length_tokens:,} tokens and were {what}"
             for what, count in sorted(lost.items())]  # fmt: skip
     if rendered.cache_note:
         said.append(rendered.cache_note)
     if rendered.faults:
-        said.append(f"{len(rendered.faults):,} rows teach nothing: {_reasons(rendered)}")
+        said.append(f"{len(_silenced(rendered)):,} rows teach nothing: {_reasons(rendered, examples)}")
     if rendered.num_unrolled:
         said.append(
             f"{rendered.num_unrolled:,} answers are rows of their own: the template tells their history otherwise later"
@@ -152,9 +157,18 @@ def _notes(rendered: RenderedChats, lost: Counter[str], rules: Rules) -> list[st
     return said
 
 
-def _reasons(rendered: RenderedChats) -> str:
+def _silenced(rendered: RenderedChats) -> set[int]:
+    """Conversations of which nothing at all is learned, for the template's sake."""
+    return {number for number, _ in rendered.faults} - {row.conversation for row in rendered.rows}
+
+
+def _reasons(rendered: RenderedChats, examples: Sequence[Example]) -> str:
+    """The commonest reasons, each with how often it holds and where first."""
     counts = Counter(reason for _, reason in rendered.faults)
-    shown = "; ".join(f"{reason} ({count:,})" for reason, count in counts.most_common(SHOWN))
+    first = {reason: number for number, reason in reversed(rendered.faults)}
+    shown = "; ".join(
+        f"{reason} ({count:,}, first {_place(examples, first[reason])})" for reason, count in counts.most_common(SHOWN)
+    )
     return shown + (" ..." if len(counts) > SHOWN else "")
 
 
@@ -164,7 +178,7 @@ def _faults(
     """Why nothing good can be learned from these rows, all reasons at once."""
     found = [
         _silent(rendered, examples, rows, rules),
-        _cut(examples, lost, rules),
+        _cut(rendered, examples, lost, rules),
         _unwritten_calls(rendered, examples),
         _endless(rendered, examples),
         _mismatched(rendered, examples, rules),
@@ -179,8 +193,8 @@ def _silent(
     silent = len(examples) - len(taught)
     if silent <= MOST_LOST * len(examples):
         return None
-    lost = silent - len(rendered.faults)
-    why = [_reasons(rendered)] if rendered.faults else []
+    lost = silent - len({number for number, _ in rendered.faults} - taught)
+    why = [_reasons(rendered, examples)] if rendered.faults else []
     why += [f"{lost:,} are longer than {rules.max_length_tokens:,} tokens"] if lost > 0 else []
     return Fault(
         f"{silent:,} of {len(examples):,} rows have no token that carries loss",
@@ -191,11 +205,27 @@ def _silent(
     )
 
 
-def _cut(examples: Sequence[Example], lost: Counter[str], rules: Rules) -> Fault | None:
-    if lost["cut"] <= MOST_LOST * len(examples) or examples[0].conversation is None:
+def _untaught_end(examples: Sequence[Example], rows: Sequence[ChatRow], ends: set[int]) -> Fault | None:
+    """Of conversations. Documents may be parts of one that never ends."""
+    if not rows or examples[0].conversation is None:
+        return None
+    if any(np.isin(row.ids[row.weights > 0], list(ends)).any() for row in rows):
         return None
     return Fault(
-        f"{lost['cut']:,} of {len(examples):,} rows are cut before their answers end",
+        f"none of {len(rows):,} rows trains the token that ends an answer",
+        _place(examples, rows[0].conversation),
+        "the weights of messages or of their parts leave it out everywhere, or rows are cut before it: the model would "
+        "never learn where to stop",
+        "let some answers carry loss as a whole (message weight 1: their end token has it), or cut fewer rows "
+        "(--model.max-length-tokens)",
+    )
+
+
+def _cut(rendered: RenderedChats, examples: Sequence[Example], lost: Counter[str], rules: Rules) -> Fault | None:
+    if lost["cut"] <= MOST_LOST * len(rendered.rows) or examples[0].conversation is None:
+        return None
+    return Fault(
+        f"{lost['cut']:,} of {len(rendered.rows):,} rows are cut before their answers end",
         None,
         f"they are longer than {rules.max_length_tokens:,} tokens, and where answers end is not learned from them",
         "raise --model.max-length-tokens, or take --task.long-rows drop or window",

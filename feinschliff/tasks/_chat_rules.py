@@ -42,16 +42,20 @@ def reading(tokenizer: Any, config: SftConfig, end_ids: Iterable[int]) -> ChatRe
     """The template that is asked for, kept with the tokenizer. ``end_ids``: where the model stops writing.
 
     Raises:
-        ConfigError: there is no such template.
+        ConfigError: there is no such template, or an argument has a name that no template can ask for.
         ModelError: the tokenizer cannot say where its tokens stand.
     """
     ends, arguments = tuple(end_ids), arguments_of(config)
     chosen = chat_templates.choose(tokenizer, config.chat_template, "task.chat_template")
-    chat_templates.keep(tokenizer, chosen)
+    chat_templates.keep(tokenizer, chosen, arguments)
     renderer = ChatRenderer(tokenizer, ends, arguments)
     # A run lets generation stop where its template ends answers.
-    known = {*ends, *_ends_of_template(renderer.renderer)}
+    written = _ends_of_template(renderer.renderer)
+    known = {*ends, *written}
     said = list(chosen.announcements)
+    texts: list[str] = tokenizer.convert_ids_to_tokens(written)
+    if new := [text for text in texts if text not in renderer.renderer.ends]:
+        said.append(f"the template ends answers with {new[0]!r}: the model is told to stop there, and saved so")
     if chat_templates.reads_clock(chosen, arguments):
         said.append("the chat template writes today's date: pin it with --task.template-arguments date_string=...")
     return ChatReading(renderer, chosen, chat_templates.disagreements(tokenizer, chosen, known, arguments), said)

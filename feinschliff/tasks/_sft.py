@@ -26,13 +26,11 @@ from feinschliff.engine.contracts import LossOutput
 from feinschliff.engine.devices import device_of, on
 from feinschliff.engine.token_loss import token_loss, token_scores
 from feinschliff.errors import Fault, ModelError
-from feinschliff.generation.port import Generation
 from feinschliff.models.chat_rows import ChatRenderer
 from feinschliff.models.decoder import (
     LoadedDecoder,
     end_ids,
     load_decoder,
-    plain_token_losses,
     plain_token_probabilities,
     save_decoder,
 )
@@ -44,12 +42,12 @@ from feinschliff.results.judged import PREFERENCE
 from feinschliff.results.prediction import PredictionResult
 from feinschliff.results.resampling import value_of
 from feinschliff.results.verdicts import Evidence, compare
-from feinschliff.tasks import _chat_answers, _chat_encoding, _chat_rules
+from feinschliff.tasks import _base_loss, _chat_answers, _chat_encoding, _chat_rules
+from feinschliff.tasks._base_loss import BaseRows, base_loss
 from feinschliff.tasks._chat_answers import WRITTEN_METRICS, ChatAnswers, checks_of, figures
 from feinschliff.tasks._chat_encoding import ChatSet
-from feinschliff.tasks._chat_writing import ChatWriter
+from feinschliff.tasks._chat_writing import ChatWriter, WrittenAnswers, texts_of, unfinished
 from feinschliff.tasks._decoder_network import DecoderNetwork
-from feinschliff.tasks._shown import joined
 from feinschliff.tasks._task import EncodedSet, Floats, Frozen, Rival, TaskContext
 from feinschliff.tasks._untuned_decoder import UntunedDecoder
 
@@ -59,8 +57,6 @@ if TYPE_CHECKING:
 PACKING_TOLERANCE = 1e-2
 """Of states that come out of a norm, some of them in the tens."""
 PROBED_LENGTHS = (3, 5, 9, 70)
-BASE_ROWS, BASE_TOKENS = 4, 512
-"""On so many rows, up to so many tokens of each, the base model's loss is taken by transformers' own forward pass."""
 
 
 class Sft:
@@ -76,8 +72,8 @@ class Sft:
         self.loaded: LoadedDecoder | None = None
         self._renderer: ChatRenderer | None = None
         self._disagreements: list[Fault] = []
-        self._base_rows: list[tuple[Ints, Ints]] = []
-        """Some rows of the first set that was encoded: ids and targets."""
+        self._base_rows: BaseRows | None = None
+        """Some rows of the first set that was encoded."""
         self._ends: set[int] = set()
 
     def load_model(self, model: ModelConfig, folder: Path) -> DecoderNetwork:
@@ -137,8 +133,8 @@ class Sft:
         self._ends |= set(rendered.end_token_ids)
         if not documents:
             found.faults = [*self._disagreements, *found.faults]
-        if not self._base_rows:
-            self._base_rows = _first_rows(found)
+        if self._base_rows is None:
+            self._base_rows = _base_loss.chosen(*_parts(found))
         return found
 
     def head_rows(self, encoded: EncodedSet, seed: int) -> Ints:
@@ -159,12 +155,13 @@ class Sft:
         return LossOutput(loss, float(len(at) if weights is None else weights.sum()))
 
     def expected_first_loss(self) -> float:
-        """What the base model gives some of the rows by transformers' own forward pass, row by row; at most ln(V)."""
+        """What the model as it is gives some of the rows by transformers' own forward pass, row by row; at most ln(V).
+
+        Raises:
+            PreflightError: our own forward pass gives them another loss.
+        """
         worst = math.log(self._ready.body.vocabulary_size)
-        if not self._base_rows:
-            return worst
-        losses = [plain_token_losses(self._ready.body.model, *row) for row in self._base_rows]
-        return min(worst, float(np.concatenate(losses).mean()))
+        return worst if self._base_rows is None else min(worst, base_loss(self._ready.body, self._base_rows))
 
     def predict(self, network: Any, batch: Batch) -> Tensor:
         """[B, 3]: summed loss, its weight, and the weight of tokens that were the likeliest."""
@@ -202,12 +199,12 @@ class Sft:
         examples: Sequence[Example],
         sampling: SamplingConfig | None = None,
         on_rows: Callable[[int], None] = lambda _: None,
-    ) -> ChatAnswers:
-        """Answers in writing alone; None: always the likeliest word."""
+        *,
+        leaves_out: bool = False,
+    ) -> WrittenAnswers:
+        """Answers in writing alone; None: always the likeliest word. See :meth:`ChatWriter.answered`."""
         asked = self.sampling(sampling or SamplingConfig())
-        found = self.writer().write(examples, asked, on_rows)
-        sums = np.zeros((len(examples), 3), dtype=np.float32)
-        return ChatAnswers(sums, dict(enumerate(_texts(found))), notes=_unfinished(found, asked))
+        return self.writer().answered(examples, asked, on_rows, leaves_out=leaves_out)
 
     def in_writing(
         self,
@@ -230,9 +227,9 @@ class Sft:
         found = writer.write(chosen, asked, on_rows)
         return replace(
             answers,
-            texts=dict(zip(askable.rows, _texts(found), strict=True)),
+            texts=dict(zip(askable.rows, texts_of(found), strict=True)),
             references={askable.rows[place]: golds for place, golds in writer.references(chosen).items()},
-            notes=[*notes, *_unfinished(found, asked)],
+            notes=[*notes, *unfinished(found, asked)],
         )
 
     @torch.inference_mode()
@@ -304,12 +301,9 @@ class Sft:
         """The base model as it is."""
         return [UntunedDecoder(frozen, examples)]
 
-    def results(self, answers: ChatAnswers, examples: Sequence[Example]) -> list[PredictionResult]:
-        """What was written."""
-        return [
-            PredictionResult(text=joined(row), written=answers.texts[number], file=row.place.file, line=row.place.line)
-            for number, row in enumerate(examples)
-        ]
+    def results(self, answers: WrittenAnswers, examples: Sequence[Example]) -> list[PredictionResult]:
+        """What was written, or why nothing was."""
+        return answers.results(examples)
 
     def exported(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """As they are."""
@@ -323,7 +317,8 @@ class Sft:
         self, folder: Path, examples: Sequence[Example], complete: Complete = lambda model: model
     ) -> Floats:
         """Probabilities that plain transformers gives the tokens to be learned."""
-        rows = _rows(self.encode(examples, self._ready.max_length_tokens))
+        ids, targets, _ = _parts(self.encode(examples, self._ready.max_length_tokens))
+        rows = list(zip(ids, targets, strict=True))
         found: Floats = plain_token_probabilities(folder, rows, complete).numpy()
         return found
 
@@ -344,32 +339,18 @@ class Sft:
         return torch.cat(parts).numpy() if parts else np.empty(0, np.float32)
 
 
-def _texts(answers: Sequence[Generation]) -> list[str]:
-    return [answer.text.strip() for answer in answers]
-
-
-def _unfinished(answers: Sequence[Generation], asked: SamplingConfig) -> list[str]:
-    lengths = [len(answer.ids) for answer in answers if answer.finish_reason == "length"]
-    longest = sum(length == asked.max_new_tokens for length in lengths)
-    said = [(longest, f"had not ended after {asked.max_new_tokens:,} tokens (task.max_new_tokens)")]
-    said.append((len(lengths) - longest, "had not ended where the model has no more positions"))
-    return [f"{n:,} of {len(answers):,} answers {what} and are judged as far as they go" for n, what in said if n]
-
-
 def _asks(examples: Sequence[Example]) -> bool:
     return any(example.conversation is not None for example in examples)
 
 
-def _rows(encoded: ChatSet) -> list[tuple[Ints, Ints]]:
-    """Ids and targets of each row, both [T]."""
+def _parts(encoded: ChatSet) -> tuple[list[Ints], list[Ints], list[Floats] | None]:
+    """Ids, targets and, where they differ, weights of each row: [T]."""
     table, targets = encoded.table, encoded.targets
     if not isinstance(targets, TokenTargets):
         raise TypeError("targets are one a token")
+    if not len(table):
+        return [], [], None
     cuts = table.offsets[1:-1]  # type: ignore[attr-defined]
     ids = np.split(table.ids.astype(np.int64), cuts)  # type: ignore[attr-defined]
-    return list(zip(ids, np.split(targets.values, cuts), strict=True)) if len(table) else []
-
-
-def _first_rows(encoded: ChatSet) -> list[tuple[Ints, Ints]]:
-    rows = ((ids[:BASE_TOKENS], targets[:BASE_TOKENS]) for ids, targets in _rows(encoded)[: 4 * BASE_ROWS])
-    return [row for row in rows if (row[1] != NO_TARGET).any()][:BASE_ROWS]
+    weights = None if targets.weights is None else np.split(targets.weights, cuts)
+    return ids, np.split(targets.values, cuts), weights

@@ -25,7 +25,8 @@ class SftConfig(TypedConfig):
     """Handed to the template by name, in training and whenever the model answers: `enable_thinking=false`,
     `date_string=2024-07-26`."""
     loss_on: tuple[str, ...] = ("assistant",)
-    """What is learned: `assistant` (every answer), `last` (the last answer), `all` (every token), or roles
+    """What is learned: `assistant` (every answer), `completion` (answers that the completion's column gives; of lists
+    of messages, those behind the user's last message), `last` (the last answer), `all` (every token), or roles
     (`assistant,tool`). Messages and their parts may have weights of their own in the data."""
     on_mismatch: Literal["refuse", "inference"] = "refuse"
     """Answers before which the template writes something else at inference: refuse the run, or learn them behind what

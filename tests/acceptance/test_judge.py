@@ -6,6 +6,7 @@ import json
 import re
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -155,6 +156,20 @@ BREAKS: dict[str, tuple[Callable[[int, Asked], Reply], str]] = {
     "too many requests": (broken(429, {"retry-after": "0"}), "does not answer now"),
     "a fault of the server": (broken(503), "does not answer now"),
     "not what is spoken": (lambda n, asked: shorter_wins(n, asked) if n < 4 else Reply(body="<html>"), "another form"),
+    "not in the letters it is spoken in": (
+        lambda n, asked: shorter_wins(n, asked) if n < 4 else Reply(body=b'{"choices": "caf\xe9"}'),
+        "another form",
+    ),
+    "packed, and broken": (
+        lambda n, asked: (
+            shorter_wins(n, asked) if n < 4 else Reply(body=b"broken", headers={"Content-Encoding": "gzip"})
+        ),
+        "another form",
+    ),
+    "thinks longer than it may": (
+        lambda n, asked: chat("<think>\nVerdict: A", reason="length"),
+        "20 of 20 replies of the judge hold no verdict that can be read, 20 of them because they were cut off",
+    ),
     "no word of it is a verdict": (lambda n, asked: chat("I like both."), "hold no verdict"),
 }
 
@@ -211,6 +226,48 @@ def test_fields_that_an_endpoint_refuses_are_left_out_and_that_is_said(run: str,
     assert outcome.document["judged"]["rows"] == ROWS
     assert {"seed", "top_p", "max_completion_tokens"} <= server.asked[-1].body.keys()
     assert any("refuses temperature and presence_penalty" in note for note in outcome.document["notes"])
+
+
+def thinks_for(tokens: int, number: int, asked: Asked) -> Reply:
+    """A judge of whose replies some are so long."""
+    if asked.body["max_tokens"] < tokens and number == 3:
+        return chat("<think>\nOne is shorter. Verdict: A", reason="length")
+    return shorter_wins(number, asked)
+
+
+def test_how_long_a_judge_may_think_is_asked_for(run: str, desk: Path, capsys: Capture) -> None:
+    with serving(partial(thinks_for, 9000)) as server:
+        short = evaluated(run, server, capsys).document
+        assert {asked.body["max_tokens"] for asked in server.asked} == {4096}, "the first word is asked for like all"
+    pairs = short["judged"]["pairs"]
+    assert (pairs["unparsable_replies"], pairs["cut_off_replies"], pairs["rows"]) == (1, 1, ROWS - 1)
+    said = "1 of 20 replies of the judge were cut off (evaluation.judge_max_tokens allows it longer replies)"
+    assert said in short["notes"]
+    with serving(partial(thinks_for, 9000)) as server:
+        long = evaluated(run, server, capsys, "--judge-max-tokens", "9000").document
+        assert {asked.body["max_tokens"] for asked in server.asked} == {9000}
+    assert (long["judged"]["pairs"]["cut_off_replies"], long["judged"]["pairs"]["rows"]) == (0, ROWS)
+    assert not [note for note in long["notes"] if "cut off" in note]
+
+
+def test_replies_longer_than_the_endpoint_can_hold_are_refused_before_any_work(
+    run: str, desk: Path, capsys: Capture
+) -> None:
+    def small(number: int, asked: Asked) -> Reply:
+        said = f"This model's maximum context length is 2048 tokens, and max_tokens is {asked.body['max_tokens']}"
+        return Reply(400, {"error": {"message": said}})
+
+    with serving(small) as server:
+        outcome = evaluated(run, server, capsys)
+        assert len(server.asked) == 1
+    assert_refused(outcome, Refusal("refuses the request", why="2048", remedy="evaluation.judge_max_tokens"))
+
+
+def test_a_key_that_cannot_be_sent(run: str, desk: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(settings.JUDGE_KEY, "sk-\u043a\u043b\u044e\u0447")
+    with serving(shorter_wins) as server:
+        outcome = evaluated(run, server, capsys)
+    assert_refused(outcome, Refusal("the judge: the endpoint's key cannot be sent", remedy=settings.JUDGE_KEY))
 
 
 def test_an_endpoint_that_is_not_there(run: str, desk: Path, capsys: Capture) -> None:

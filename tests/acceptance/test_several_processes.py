@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ import psutil
 import pytest
 from torch import distributed
 
+import feinschliff
 from tests.acceptance.walk import GOOD
 
 OPTIONS = ("--training.precision", "fp32", "--training.num-threads", "1", "--training.global-batch-rows", "5")
@@ -32,12 +34,14 @@ def train(folder: Path, model: Path, output: str, processes: int, *given: str) -
     return start(folder, "good.csv", model, output, processes, *given)
 
 
-def start(folder: Path, file: str, model: Path, output: str, processes: int, *given: str) -> subprocess.Popen[str]:
+def start(
+    folder: Path, file: str, model: Path, output: str, processes: int, *given: str, group: bool = False
+) -> subprocess.Popen[str]:
     arguments = ["train", file, "--model", str(model), "--output-dir", output, *OPTIONS, *given]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
     return subprocess.Popen(
         command(processes, *arguments), cwd=folder, env=environment, text=True, stderr=subprocess.PIPE,
-        stdout=subprocess.PIPE,
+        stdout=subprocess.PIPE, start_new_session=group,
     )  # fmt: skip
 
 
@@ -63,12 +67,67 @@ def test_two_processes_train_as_one_does(desk: Path, tiny_bert: Path) -> None:
         assert judged_too == (None if judged is None else pytest.approx(judged, abs=2e-4))
 
 
-def killed_after_a_checkpoint(process: subprocess.Popen[str], run: Path) -> None:
+CHAT = ("--task", "sft", "--method.type", "lora", "--training.micro-batch-tokens", "32", "--training.epochs", "4")
+
+
+def chats(folder: Path) -> str:
+    rows = [
+        {"messages": [{"role": "user", "content": f"{n} + {n}?"}, {"role": "assistant", "content": f"It is {2 * n}."}]}
+        for n in range(40)
+    ]
+    (folder / "chats.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    return "chats.jsonl"
+
+
+@pytest.mark.parametrize("parallelism", ["ddp", pytest.param("fsdp", marks=pytest.mark.slow)])
+def test_two_processes_train_adapters_of_a_language_model_as_one_does(
+    desk: Path, tiny_decoder: Path, parallelism: str
+) -> None:
+    given = (*CHAT, "--training.parallelism", parallelism, "--training.learning-rate", "0.01")
+    finished(start(desk, chats(desk), tiny_decoder, "runs/one", 1, *given))
+    finished(start(desk, chats(desk), tiny_decoder, "runs/two", 2, *given))
+    one, two = losses(desk, "runs/one"), losses(desk, "runs/two")
+    assert one[-1][0] < one[0][0] - 0.1, "it learns"
+    assert [point[0] for point in two] == pytest.approx([point[0] for point in one], abs=2e-4)
+
+
+def test_a_fault_is_one_document_whoever_finds_it(desk: Path, tiny_bert: Path) -> None:
+    process = train(desk, tiny_bert, "runs/wrong", 2, "--training.precision", "fp8", "--json")
+    out, said = process.communicate(timeout=240)
+    assert process.returncode != 0
+    assert json.loads(out)["error"]["exit_code"] == 2
+    assert "process 0 of 2: error" in said
+
+
+@pytest.mark.slow
+def test_ctrl_c_stops_all_and_the_same_command_goes_on(desk: Path, tiny_decoder: Path) -> None:
+    """As a terminal does it: every process of the group gets the signal."""
+    given = (*CHAT[:-2], "--training.epochs", "60", "--training.checkpoint-every-steps", "20")
+    finished(start(desk, chats(desk), tiny_decoder, "runs/alone", 2, *given))
+    process = start(desk, chats(desk), tiny_decoder, "runs/two", 2, *given, group=True)
+    wait_for_a_checkpoint(process, desk / "runs" / "two")
+    os.killpg(process.pid, signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert not (desk / "runs" / "two" / "training.json").exists()
+    assert "interrupted: " in said
+    assert f'File "{Path(feinschliff.__file__).parent}' not in said, "the traceback behind it is torchrun's own"
+    finished(start(desk, chats(desk), tiny_decoder, "runs/two", 2, *given))
+    resumed = json.loads((desk / "runs" / "two" / "training.json").read_text(encoding="utf-8"))
+    assert resumed["resumed_from_step"]
+    assert losses(desk, "runs/two") == losses(desk, "runs/alone")
+
+
+def wait_for_a_checkpoint(process: subprocess.Popen[str], run: Path) -> None:
     for _ in range(2400):
         if process.poll() is not None or any((run / "checkpoints").glob("step-*")):
             break
         time.sleep(0.05)
     assert process.poll() is None, process.communicate()[1]
+
+
+def killed_after_a_checkpoint(process: subprocess.Popen[str], run: Path) -> None:
+    wait_for_a_checkpoint(process, run)
     for one in [*psutil.Process(process.pid).children(recursive=True), process]:
         one.kill()
     process.wait()
@@ -88,11 +147,7 @@ def test_stopped_by_two_and_finished_by_one(desk: Path, tiny_bert: Path) -> None
 
 @pytest.mark.slow
 def test_weights_divided_over_two_processes_are_finished_by_one_and_by_three(desk: Path, tiny_decoder: Path) -> None:
-    rows = [
-        {"messages": [{"role": "user", "content": f"{n} + {n}?"}, {"role": "assistant", "content": f"It is {2 * n}."}]}
-        for n in range(40)
-    ]
-    (desk / "chats.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    chats(desk)
     uneven = ("--training.micro-batch-tokens", "32")  # of five rows a step one process makes more passes than another
     given = ["--task", "sft", "--method", "full", "--training.parallelism", "fsdp", *LONG[2:], "--training.epochs", "8"]
     given += uneven

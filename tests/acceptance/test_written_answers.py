@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,36 @@ def test_checks_that_show_no_gain_stand_beside_the_verdict(desk: Path, tiny_deco
     assert said in " ".join(again.out.split())
     for page in ("report.html", "report.md", "model/README.md"):
         assert said in (desk / "careful" / page).read_text(encoding="utf-8").replace("\\", ""), page
+
+
+TEMPLATE = """{% for m in messages %}{% if m['role'] == 'user' %}<|im_start|>user
+{{ mood }} {{ m['content'] }}<|im_end|>
+{% else %}<|im_start|>assistant
+{{ m['content'] }}<|im_end|>
+{% endif %}{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant
+{% endif %}"""
+
+
+def test_the_cards_code_writes_what_the_run_writes(desk: Path, tiny_decoder: Path, capsys: Capture) -> None:
+    """Also where the template takes arguments, of which the card does not speak. The report shows the answers."""
+    (desk / "mood.jinja").write_text(TEMPLATE, encoding="utf-8")
+    template = ("--task.chat-template", "mood.jinja", "--task.template-arguments", "mood=calmly")
+    found = tuned(capsys, tiny_decoder, "mood", *template, "--training.learning-rate", "0.01").document
+    asked = call(capsys, "predict", "mood", "What is 3?", "--precision", "fp32", "--json").document
+    code = re.search(r"```python\n(.*?)```", (desk / "mood" / "model" / "README.md").read_text(encoding="utf-8"), re.S)
+    assert code is not None
+    lines = code[1].replace("path/to/this/folder", "mood/model").replace("your question", "What is 3?").rstrip()
+    *before, last = lines.split("\n")
+    names: dict[str, Any] = {}
+    exec("\n".join([*before, f"written = {last}"]), names)
+    assert names["written"].strip() == asked[0]["written"] != ""
+    assert "calmly What is 3?" in names["tokenizer"].decode(names["ids"]["input_ids"][0])
+    rows = found["details"]["evaluation"]["written"]
+    for page in ("report.html", "report.md"):
+        said = (desk / "mood" / page).read_text(encoding="utf-8").replace("\\", "")
+        shown = said.partition("Answers side by side")[2]
+        assert all(text in shown for row in rows[:2] for text in (row["prompt"], row["reference"])), page
+    assert all(row["baseline"] is not None for row in rows)
 
 
 def test_what_the_references_mark_decides_too(desk: Path, tiny_decoder: Path, capsys: Capture) -> None:

@@ -111,13 +111,21 @@ def test_guesses_about_attributes_stay_in_the_registry_and_with_the_models() -> 
     assert _offenders(guesses, files) == []
 
 
-def test_broad_except_only_at_the_process_border() -> None:
+_CALLS_CODE_OF_THE_PERSONS = ("check_files.py",)
+"""Which may raise anything, so this is a border too."""
+
+
+def test_broad_except_only_at_borders() -> None:
     def broad(node: ast.AST) -> bool:
         if not isinstance(node, ast.ExceptHandler) or _raises_again(node):
             return False
-        return node.type is None or (isinstance(node.type, ast.Name) and node.type.id in ("Exception", "BaseException"))
+        caught = node.type.elts if isinstance(node.type, ast.Tuple) else [node.type]
+        return any(
+            one is None or (isinstance(one, ast.Name) and one.id in ("Exception", "BaseException")) for one in caught
+        )
 
-    assert _offenders(broad, (file for file in FILES if file.parent.name != "cli")) == []
+    inside = [file for file in FILES if file.parent.name != "cli" and file.name not in _CALLS_CODE_OF_THE_PERSONS]
+    assert _offenders(broad, inside) == []
 
 
 def _raises_again(handler: ast.ExceptHandler) -> bool:

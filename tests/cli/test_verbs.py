@@ -96,6 +96,26 @@ def test_tune_as_people_type_it(verb: Any, capsys: pytest.CaptureFixture[str]) -
     assert "a stray line" in shown.err
 
 
+@pytest.mark.parametrize(("name", "result"), [("tune", tune_result()), ("train", TRAINED)])
+def test_personal_data_is_replaced_by_a_flag(
+    verb: Any, name: str, result: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    work = verb(name, result)
+    main([name, "--redact", "a.csv", "--seed", "3"])
+    assert (work.config.data.redact, work.origin("data.redact")) == (True, "command line")
+    assert (work.config.data.train, work.config.seed) == (("a.csv",), 3)
+    main([name, "a.csv"])
+    assert (work.config.data.redact, work.origin("data.redact")) == (False, "default")
+    (tmp_path / "run.yaml").write_text("data:\n  redact: true\nseed: 3\n")
+    main([name, "a.csv", "--config", str(tmp_path / "run.yaml"), "--seed", "0"])
+    assert (work.config.data.redact, work.config.seed) == (True, 0)
+    capsys.readouterr()
+    assert main([name, "a.csv", "--redact", "--data.redact", "false"]) == 2
+    assert "data.redact is given twice" in capsys.readouterr().err
+    assert main([name, "--help"]) == 0
+    assert "Personal data in rows becomes [EMAIL]" in " ".join(capsys.readouterr().out.split())
+
+
 def test_the_output_dir_is_named_after_the_data(verb: Any) -> None:
     tune = verb("tune", tune_result())
     main(["tune", "data/tickets.csv.gz"])

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from feinschliff.config.data import DataConfig
-from feinschliff.data.load import load_splits, open_with_columns
+from feinschliff.data.load import load_examples, load_splits, open_with_columns
 from feinschliff.errors import DataError
 from feinschliff.results.data import ColumnsFound
 from tests.data.test_text_rows import written
@@ -128,6 +128,86 @@ def test_names_that_others_have_are_taken_where_conversations_are_asked_for(tmp_
     told = found(tmp_path, named, rows="conversations", text=("a",), target="b")
     assert (told.text, told.target, told.parts) == (["a"], "b", {"system": "system"})
     assert found(tmp_path, {"question": "why {}?", "answer": "so {}"}, rows="texts").kind == "texts"
+
+
+MORE = [*OPENAI, {"role": "user", "content": "and now?"}]
+
+
+@pytest.mark.parametrize("asked", ["auto", "conversations"])
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        ({"prompt": always(MORE), "completion": "so be it {}"}, ["hi", "hello", "and now?", "so be it 3"]),
+        ({"prompt": "say {}", "completion": always(OPENAI[1:])}, ["say 3", "hello"]),
+        ({"id": "{}", "Question": always(MORE), "context": "c {}", "answer": "it is {}"}, [*"___", "it is 3"]),
+        ({"prompt": always(json.dumps(MORE)), "response": ""}, None),
+    ],
+    ids=["a list of messages, a text", "a text, a list of messages", "other names", "empty answers"],
+)
+def test_a_list_of_messages_beside_a_text_is_a_prompt_with_its_answer(
+    tmp_path: Path, columns: dict[str, Any], said: list[str] | None, asked: str
+) -> None:
+    source, config = written(tmp_path / "a.jsonl", columns, 8), DataConfig.model_validate({"rows": asked})
+    found = open_with_columns((source,), config)[1]
+    assert found.conversations == "prompt_completion"
+    if said is None:
+        with pytest.raises(DataError, match="no row can be used"):
+            load_examples([source], config, found)
+        return
+    talk = load_examples([source], config, found)[0][3].conversation
+    assert talk is not None
+    assert len(talk.messages) == len(said)
+    assert all(other in (one.content, "_") for one, other in zip(talk.messages, said, strict=True))
+    assert "context" not in found.parts.values()
+
+
+def test_a_list_of_messages_without_its_partner_is_the_conversation(tmp_path: Path) -> None:
+    for columns, changes in (
+        ({"prompt": always(OPENAI), "label": "good {}"}, {}),
+        ({"prompt": always(OPENAI), "completion": "so {}"}, {"text": ("prompt",)}),
+        ({"messages": always(OPENAI), "input": always(OPENAI), "output": "so {}"}, {}),
+    ):
+        told = found(tmp_path, columns, **changes)
+        assert (told.conversations, told.target) == ("openai", None)
+    both = {"prompt": always(MORE), "completion": "so {}"}
+    with pytest.raises(DataError, match="no conversations as openai") as caught:
+        found(tmp_path, both, conversations="openai")
+    assert "column 'prompt' is written as prompt_completion writes it" in str(caught.value)
+    assert found(tmp_path, both, conversations="openai", text=("prompt",)).target is None
+
+
+def test_tools_beside_prompts_and_completions_that_are_messages(tmp_path: Path) -> None:
+    columns = {"prompt": always(MORE), "completion": always(OPENAI[1:]), "tools": "[]"}
+    assert found(tmp_path, columns).parts == {"tools": "tools"}
+
+
+def test_prompts_that_are_not_taken_for_such_are_hinted_at(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no label column") as caught:
+        found(tmp_path, {"input": "say {}", "output": "said well {}"})
+    assert str(caught.value).endswith("; to learn to write the answers: --data.rows conversations")
+    for other in ({"text": "say {}"}, {"input": "say {}", "output": lambda n: n}, {"one": "say {}", "two": "said {}"}):
+        with pytest.raises(DataError) as caught:
+            found(tmp_path, other, text=() if len(other) == 1 else (next(iter(other)),))
+        assert "--data.rows conversations" not in str(caught.value)
+
+
+def test_two_columns_without_a_header(tmp_path: Path) -> None:
+    lines = [f"why is the number {n} here,because {n} was wanted there\n" for n in range(20)]
+    (tmp_path / "a.csv").write_text("".join(lines), encoding="utf-8")
+    source = (str(tmp_path / "a.csv"),)
+    with pytest.raises(DataError, match="no label column") as caught:
+        open_with_columns(source, DataConfig())
+    options = "--data.rows conversations --text column_1 --target column_2"
+    assert str(caught.value).endswith(f"; to learn to write the answers: {options}")
+    config = DataConfig(train=source, rows="conversations", text=("column_1",), target="column_2")
+    examples = load_examples(source, config, open_with_columns(source, config)[1])[0]
+    assert [(row.texts[0], row.references[0]) for row in examples] == [
+        (f"why is the number {n} here", f"because {n} was wanted there") for n in range(20)
+    ]
+    (tmp_path / "b.csv").write_text("".join(f"id-{n},some words of {n}\n" for n in range(20)), encoding="utf-8")
+    with pytest.raises(DataError) as caught:
+        open_with_columns((str(tmp_path / "b.csv"),), DataConfig(header="no"))
+    assert "--data.rows conversations" not in str(caught.value)
 
 
 def test_a_format_can_be_named(tmp_path: Path) -> None:

@@ -151,7 +151,7 @@ def test_what_they_cannot_say(name: str) -> None:
         written(Conversation((*SINGLE.messages, ASKED)), name)
     with pytest.raises(Unwritable, match="one word that tables have for nothing"):
         written(Conversation((ASKED, Message("assistant", "null"))), name)
-    last = replace(ANSWERED, weight=0.0, extra={"reasoning_content": "hm"}, spans=(WeightedSpan(0, 2, 0.0),))
+    last = replace(ANSWERED, weight=0.5, extra={"reasoning_content": "hm"}, spans=(WeightedSpan(0, 2, 0.1),))
     first = Message("developer", "be brief")
     lost = written(Conversation((first, ASKED, last), (TOOL,), True), name).lost
     assert set(lost) == {
@@ -163,6 +163,24 @@ def test_what_they_cannot_say(name: str) -> None:
         "the role developer",
     }
     assert len(lost) == len(set(lost))
+
+
+@pytest.mark.parametrize("name", ["alpaca", "prompt_completion", "sharegpt"])
+def test_what_is_never_learned_stays_so_or_is_not_written(name: str) -> None:
+    part = Conversation((ASKED, replace(ANSWERED, spans=(WeightedSpan(0, 2, 0.0),))))
+    with pytest.raises(Unwritable, match=f"{name} cannot say that a part of an answer is not to be learned"):
+        written(part, name)
+    question = Conversation((replace(ASKED, weight=0.0), ANSWERED))
+    assert written(question, name).lost == (() if name == "sharegpt" else ("weights of messages",))
+    talks = [Conversation((ASKED, replace(ANSWERED, weight=0.0)))]
+    if name == "alpaca":
+        talks.append(Conversation((*talks[0].messages, ASKED, ANSWERED)))
+    for talk in talks:
+        if name == "sharegpt":
+            assert [one.weight for one in reread(written(talk, name)).messages] == [None, 0.0]
+            continue
+        with pytest.raises(Unwritable, match=f"{name} cannot say that an answer is not to be learned"):
+            written(talk, name)
 
 
 def test_a_prompt_with_one_completion_has_one_turn() -> None:

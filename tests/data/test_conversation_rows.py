@@ -49,6 +49,20 @@ def reading(columns: ColumnsFound, cells: dict[str, Any], needs_labels: bool = T
     return example, "".join(row.reason for row in reader.dropped)
 
 
+def test_where_a_completion_begins_is_known() -> None:
+    said = [USER, ANSWER, USER]
+    for cells, start in (
+        ({"instruction": said, "output": "4"}, 3),
+        ({"instruction": said, "output": [ANSWER, USER, ANSWER], "system": "Be brief"}, 4),
+        ({"instruction": "2 + 2", "output": "4", "history": [["1 + 1", "2"]]}, 3),
+    ):
+        example, why = reading(PROMPT, cells)
+        assert example is not None, why
+        assert example.conversation is not None
+        assert example.conversation.completion_start == start
+    assert talk(USER, ANSWER).completion_start is None
+
+
 def talk(*messages: object, **cells: Any) -> Conversation:
     example, why = reading(LIST, {"messages": list(messages), **cells})
     assert example is not None, why
@@ -365,7 +379,7 @@ def test_groups_stay_on_one_side(tmp_path: Path) -> None:
 
 def test_a_file_without_any_answer_is_refused(tmp_path: Path) -> None:
     source = saved(tmp_path / "a.jsonl", [{"messages": [{"role": "user", "content": f"say {n}"}]} for n in range(9)])
-    with pytest.raises(DataError, match="0 usable rows") as caught:
+    with pytest.raises(DataError, match="9 of 9 rows cannot be learned from") as caught:
         load_splits(DataConfig(train=(source,)), 0)
     assert "9 no message of the assistant" in str(caught.value)
 

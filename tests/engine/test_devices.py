@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -22,6 +25,28 @@ def gpus(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> int
     monkeypatch.setattr(torch.cuda, "set_device", lambda _: None)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "NVIDIA Made-up")
     return count
+
+
+@pytest.mark.parametrize(
+    ("files", "left"),
+    [
+        ({"memory.max": "1000000", "memory.current": "700000", "memory.stat": "anon 9\ninactive_file 100000"}, 400_000),
+        ({"memory.max": "max", "memory.current": "700000", "memory.stat": "inactive_file 1"}, None),
+        ({"memory.max": "1000", "memory.current": "7000", "memory.stat": "inactive_file 0"}, 0),
+        ({"memory/memory.limit_in_bytes": "1000000", "memory/memory.usage_in_bytes": "600000",
+          "memory/memory.stat": "total_inactive_file 1000"}, 401_000),
+        ({}, None),
+    ],
+)  # fmt: skip
+def test_a_container_may_have_less_memory_than_its_machine(
+    files: dict[str, str], left: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    monkeypatch.setattr(devices, "CGROUP", tmp_path)
+    monkeypatch.setattr(devices.psutil, "virtual_memory", lambda: SimpleNamespace(available=2_000_000))
+    assert devices.free_bytes(devices.CPU) == (2_000_000 if left is None else left)
 
 
 @pytest.mark.parametrize("gpus", [0], indirect=True)

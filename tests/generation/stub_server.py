@@ -13,7 +13,7 @@ from typing import Any
 
 @dataclass
 class Reply:
-    """What is sent: a status, a body (JSON, or text as it is), or the events of a stream."""
+    """What is sent: a status, a body (JSON, or text or bytes as they are), or the events of a stream."""
 
     status: int = 200
     body: Any = None
@@ -66,7 +66,7 @@ def serving(answer: Callable[[int, Asked], Reply], port: int = 0) -> Iterator[St
             if reply.events is not None and not reply.breaks_off:
                 lines.append("data: [DONE]\n\n")
             text = "".join(lines) if reply.events is not None else reply.body
-            data = (text if isinstance(text, str) else json.dumps(text)).encode()
+            data = text if isinstance(text, bytes) else (text if isinstance(text, str) else json.dumps(text)).encode()
             self.send_response(reply.status)
             for name, value in reply.headers.items():
                 self.send_header(name, value)

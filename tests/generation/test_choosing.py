@@ -17,7 +17,7 @@ from transformers import (
     TopPLogitsWarper,
 )
 
-from feinschliff.config.generation import SamplingConfig
+from feinschliff.config.generation import LEAST_TEMPERATURE, SamplingConfig
 from feinschliff.generation import choosing
 from feinschliff.generation.choosing import Chooser, choose, draws_of, likeliest
 
@@ -133,6 +133,14 @@ def test_logprobs_are_those_of_the_model_itself() -> None:
     ids, logprobs = choose(LOGITS.expand(3, -1), rows(3), sampling, [])
     assert logprobs == pytest.approx([float(LOGITS.log_softmax(-1)[id]) for id in ids])
     assert choose(LOGITS[None], rows(1), SamplingConfig(), [])[1] is None
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_least_temperature_and_penalty_leave_numbers(dtype: torch.dtype) -> None:
+    """Logits larger than models have; the likeliest token is drawn, and no other."""
+    sampling = SamplingConfig(temperature=LEAST_TEMPERATURE, repetition_penalty=0.01, top_p=0.9, min_p=0.1)
+    ids, _ = choose((1e6 * LOGITS).to(dtype).expand(20, -1), rows(20, (0,)), sampling, [])
+    assert ids == [0] * 20
 
 
 def test_given_logits_are_not_changed() -> None:

@@ -165,21 +165,58 @@ def test_what_will_not_pass_is_said_at_once(status: int, what: str, why: str, st
     assert fault.remedy
 
 
+GZIP = {"Content-Encoding": "gzip"}
+
+
 @pytest.mark.parametrize(
     "reply",
     [
         Reply(body="<html>hello</html>"),
+        Reply(body=b'{"choices": "caf\xe9"}'),
+        Reply(body=b"\x1f\x8b\x08\x00" + b"broken" * 9, headers=GZIP),
+        Reply(body="[" * 100_000),
+        Reply(body='{"choices": [], "usage": {"prompt_tokens": ' + "9" * 5000 + "}}"),
         Reply(body={"answers": []}),
         Reply(body=[1, 2]),
         Reply(body={"choices": [{"message": "text"}]}),
         chat("one", "too many"),
     ],
-    ids=["html", "no choices", "a list", "another message", "too many"],
+    ids=["html", "latin-1", "gzip", "nested", "long number", "no choices", "a list", "another message", "too many"],
 )
 def test_another_form_is_an_error_with_a_remedy(reply: Reply) -> None:
     with serving(always(reply)) as stub, pytest.raises(ResourceError, match="another form") as caught:
         backend(stub).generate([HELLO], SAMPLING)
     assert "/v1" in str(caught.value.faults[0].remedy)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Reply(body="data: " + "[" * 100_000 + "\n\n"),
+        Reply(body=b"data: {\xff\n\n"),
+        Reply(body=b"broken", headers=GZIP),
+    ],
+    ids=["nested", "no UTF-8", "gzip"],
+)
+def test_another_form_in_a_stream(reply: Reply) -> None:
+    with serving(always(reply)) as stub, pytest.raises(ResourceError, match="another form"):
+        list(backend(stub).stream([HELLO], SAMPLING))
+
+
+@pytest.mark.parametrize("status", [400, 503])
+def test_an_error_whose_body_cannot_be_unpacked(status: int) -> None:
+    with serving(always(Reply(status, body=b"broken", headers=GZIP))) as stub, pytest.raises(InputError) as caught:
+        backend(stub, num_tries=2).generate([HELLO], SAMPLING)
+    assert "DecodingError" in str(caught.value)
+    with serving(always(Reply(status, body=b"\xff{"))) as stub, pytest.raises(InputError, match=f"status {status}"):
+        backend(stub, num_tries=2).generate([HELLO], SAMPLING)
+
+
+@pytest.mark.parametrize("key", ["\u043a\u043b\u044e\u0447", "two\nlines"])
+def test_a_key_that_cannot_be_sent_is_not_shown(key: str) -> None:
+    with pytest.raises(InputError, match="key cannot be sent") as caught:
+        OpenAIBackend(Endpoint("http://localhost:1/v1", "m", api_key=key))
+    assert key not in str(caught.value)
 
 
 def test_nobody_listens() -> None:

@@ -43,13 +43,15 @@ def listed(path: str | None) -> list[tuple[int, str]]:
 
 @pytest.fixture
 def mixed(tmp_path: Path) -> str:
-    """Nine rows: without an answer, with a call of a tool, a weight, two turns, one that goes on; and ordinary ones."""
+    """Nine rows: without an answer, with a call of a tool, an answer that is not learned, two turns, one that goes on,
+    one of half the weight; and ordinary ones."""
     rows = [talk(number) for number in range(9)]
     rows[1]["messages"].pop()
     rows[2]["messages"][1] = {"role": "assistant", "content": None, "tool_calls": [CALL]}
     rows[3]["messages"][1]["weight"] = 0
     rows[4] = talk(4, {"role": "user", "content": "once more"}, {"role": "assistant", "content": "again"})
     rows[5] = talk(5, {"role": "user", "content": "thanks"})
+    rows[6]["messages"][1]["weight"] = 0.5
     return saved(tmp_path / "talks.jsonl", rows)
 
 
@@ -57,19 +59,20 @@ def test_what_can_be_said_is_written_and_the_rest_is_listed(mixed: str, tmp_path
     result = convert(DataConfig(train=(mixed,)), "alpaca")
     assert result.output == str(tmp_path / "talks.alpaca.jsonl")
     assert (result.read_as, result.written_as) == ("openai", "alpaca")
-    assert (result.rows_read, result.rows_written) == (9, 6)
+    assert (result.rows_read, result.rows_written) == (9, 5)
     assert listed(result.dropped_output) == [
         (2, "no message of the assistant"),
         (3, "alpaca cannot say calls of tools and their results"),
+        (4, "alpaca cannot say that an answer is not to be learned (weight 0)"),
         (6, "alpaca cannot say anything but turns of user and assistant"),
     ]
-    assert sum(result.dropped.values()) == 3
-    assert listed(result.lost_output) == [(4, "weights of messages")]
+    assert sum(result.dropped.values()) == 4
+    assert listed(result.lost_output) == [(7, "weights of messages")]
     assert result.lost == {"weights of messages": 1}
     assert "columns not used: 'id'" in result.announcements
     rows = [json.loads(line) for line in Path(result.output).read_text(encoding="utf-8").splitlines()]
     assert rows[0] == {"instruction": "say 0 and 0", "input": "", "output": "well said 0"}
-    assert rows[2]["history"] == [["say 4 and 16", "well said 4"]]
+    assert rows[1]["history"] == [["say 4 and 16", "well said 4"]]
 
 
 def test_round_trips_of_files(mixed: str, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from feinschliff import registry
 from feinschliff.config.run import RunConfig
-from feinschliff.lifecycle.recipes import candidates, configured, usable
+from feinschliff.lifecycle.recipes import candidates, configured, for_language_models, usable
 
 
 def test_without_wishes_all_are_tried() -> None:
@@ -70,6 +70,16 @@ def test_l2_sp_leaves_what_trains_pretrained_weights_and_r_drop_doubles_the_cost
     assert {str(recipe.method["type"]) for recipe in found} == {"full", "frozen_layers"}
     for recipe in found:
         assert recipe.forwards_per_row == 2 * plain[recipe.name].forwards_per_row
+
+
+@pytest.mark.parametrize(
+    ("rows", "rank", "epochs"), [(20, 8, 4.0), (499, 8, 4.0), (500, 16, 3.0), (19_999, 16, 3.0), (20_000, 32, 2.0)]
+)
+def test_a_language_models_adapters_grow_with_the_data(rows: int, rank: int, epochs: float) -> None:
+    (recipe,) = for_language_models(rows)
+    assert recipe.method == {"type": "lora", "rank": rank, "alpha": 2.0 * rank}
+    assert recipe.training["epochs"] == epochs
+    assert f"{rows:,} rows" in recipe.why
 
 
 def test_a_task_may_ask_for_smaller_steps() -> None:

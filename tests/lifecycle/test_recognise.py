@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from feinschliff.config.load import load_run_config
 from feinschliff.config.run import RunConfig
 from feinschliff.errors import ConfigError
+from feinschliff.lifecycle.recipes import given_fields
 from feinschliff.lifecycle.recognise import with_rows, with_task
 from feinschliff.results.data import ColumnsFound, Kind
 from tests.models.tiny_keras import conv_net, saved, table_net
@@ -75,3 +77,21 @@ def test_rows_of_numbers_are_for_the_task_that_reads_them() -> None:
         with_task(config, set(), rows, said.append)
     with pytest.raises(ConfigError, match="cannot read rows that are numbers"):
         with_task(config, {"model.source", "task.type"}, rows, said.append)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--task", "sft"],
+        ["--task", "sft", "--task.long-rows", "cut"],
+        ["--task", "sft", "--method.type", "lora", "--method.quantization", "nf4"],
+    ],
+)
+@pytest.mark.parametrize(("name", "rows"), [("a.md", "documents"), ("a.txt", "documents"), ("a.csv", "conversations")])
+def test_files_say_which_rows_a_task_of_two_kinds_reads(
+    tmp_path: Path, name: str, rows: str, options: list[str]
+) -> None:
+    text = "prompt,completion\nwhat is it?,a parcel for you\n" if name.endswith(".csv") else "a page\n\nof words\n"
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    config, origins = load_run_config(None, ["--data.train", str(tmp_path / name), *options])
+    assert with_rows(config, given_fields(origins)).data.rows == rows

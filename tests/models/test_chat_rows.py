@@ -30,6 +30,8 @@ from tests.models.chat_tokenizers import (
 )
 
 RULES: list[tuple[Any, str]] = [
+    ("completion", "<|im_start|>user\nHello<|im_end|>\n<|im_start|>assistant\nI am fine.<|im_end|>\n"
+                   "<|im_start|>user\nAnd you?<|im_end|>\n<|im_start|>assistant\n⟦Well<|im_end|>⟧\n"),
     ("last", "<|im_start|>user\nHello<|im_end|>\n<|im_start|>assistant\nI am fine.<|im_end|>\n"
              "<|im_start|>user\nAnd you?<|im_end|>\n<|im_start|>assistant\n⟦Well<|im_end|>⟧\n"),
     ("all", "<|im_start|>⟦user\nHello<|im_end|>\n<|im_start|>assistant\nI am fine.<|im_end|>\n"
@@ -55,6 +57,20 @@ def test_roles_where_the_history_is_rewritten() -> None:
         "<|im_start|>user\n<tool_response>\n⟦sunny⟧\n</tool_response><|im_end|>\n",
         "<|im_start|>user\nHello<|im_end|>\n<|im_start|>assistant\n⟦<think>\nhm\n</think>\n\nYes<|im_end|>⟧\n",
     ]
+
+
+def test_a_completion_is_what_its_column_gave_or_what_follows_the_user() -> None:
+    said = ["Hello", "I am fine.", "And you?", "Well", "So?", "Yes"]
+    prompt = "<|im_start|>user\nHello<|im_end|>\n<|im_start|>assistant\nI am fine.<|im_end|>\n"
+    given = ChatMessages(chat(*said), completion_start=3)
+    assert rows_of(tokenizer_for("chatml"), given, loss="completion") == [
+        f"{prompt}<|im_start|>user\nAnd you?<|im_end|>\n<|im_start|>assistant\n⟦Well<|im_end|>⟧\n"
+        "<|im_start|>user\nSo?<|im_end|>\n<|im_start|>assistant\n⟦Yes<|im_end|>⟧\n"
+    ]
+    called = rendered(tokenizer_for("qwen3"), ChatMessages(TOOL_CHAT, (TOOL,)), loss="completion")
+    last = rendered(tokenizer_for("qwen3"), ChatMessages(TOOL_CHAT, (TOOL,)), loss="last")
+    learned, of_last = (sum(int((row.weights > 0).sum()) for row in found.rows) for found in (called, last))
+    assert learned > of_last > 0, "the call and the answer to what it gave"
 
 
 def test_unknown_rule_is_refused() -> None:
@@ -188,6 +204,14 @@ def test_fields_that_the_template_does_not_write_are_counted() -> None:
     assert dict(found.ignored) == {"tools": 1, "tool_calls": 1, "tool messages": 1, "reasoning_content": 1}
     for name in ("qwen3", "llama3_1"):
         assert not rendered(tokenizer_for(name), ChatMessages(TOOL_CHAT, (TOOL,)), chat(*SAID, system="a")).ignored
+
+
+@pytest.mark.parametrize("loss", ["last", "all", "completion", "assistant"])
+def test_calls_that_are_only_read_are_noticed_too(loss: str) -> None:
+    """A template that does not write them shows an empty answer in the history."""
+    said = [*TOOL_CHAT[:-1], {"role": "assistant", "content": "It is sunny."}]
+    assert rendered(tokenizer_for("zephyr"), ChatMessages(said, (TOOL,)), loss=loss).ignored["tool_calls"] == 1
+    assert not rendered(tokenizer_for("qwen3"), ChatMessages(said, (TOOL,)), loss=loss).ignored["tool_calls"]
 
 
 def test_special_tokens_in_contents_are_counted() -> None:

@@ -135,6 +135,34 @@ def test_a_file_is_saved_with_the_tokenizer(tmp_path: Path) -> None:
     assert ChatRenderer(again).prompt_ids(chat("Hello")) == ChatRenderer(tokenizer).prompt_ids(chat("Hello"))
 
 
+def test_arguments_are_saved_as_defaults_of_the_template(tmp_path: Path) -> None:
+    """Who serves the folder hands over nothing, and gets the prompts of training."""
+    from transformers import AutoTokenizer
+
+    tokenizer = tokenizer_for("qwen3", pattern=None)
+    arguments = {"enable_thinking": False, "date": 'the "1st" of May, \\ ü', "count": 3}
+    shown = "{{ date }}{{ count }}{% macro m() %}{{ count }}{% endmacro %}{{ m() }}"
+    own = f" \n{tokenizer.chat_template}{shown}"
+    tokenizer.chat_template = own
+    expected = ChatRenderer(tokenizer, (), arguments).prompt(chat("Hello"))
+    plain = ChatRenderer(tokenizer).prompt(chat("Hello"))
+    keep(tokenizer, choose(tokenizer), arguments)
+    tokenizer.save_pretrained(tmp_path)
+    again = AutoTokenizer.from_pretrained(tmp_path)
+    said = [{"role": "user", "content": "Hello"}]
+    prompts = [again.apply_chat_template(said, tokenize=False, add_generation_prompt=True, **given)
+               for given in ({}, arguments, {"count": 4})]  # fmt: skip
+    assert prompts[0] == prompts[1] == expected != plain
+    assert "<think>\n\n</think>" in expected
+    assert prompts[2] == expected[: expected.rindex("33")] + "44", "who asks for something else gets it"
+
+
+def test_names_that_no_template_can_ask_for_are_refused() -> None:
+    tokenizer = tokenizer_for("chatml")
+    with pytest.raises(ConfigError, match="'no name' is no name of a template's argument"):
+        keep(tokenizer, choose(tokenizer), {"no name": 1, "good": 2})
+
+
 def test_templates_by_name_stay_together() -> None:
     """Some tokenizers have one for tools and one for the rest."""
     tokenizer = tokenizer_for("chatml")

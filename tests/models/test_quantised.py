@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import gc
+import subprocess
+import sys
 import weakref
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import peft
@@ -13,7 +16,7 @@ import torch.nn.functional as F
 from scipy.stats import norm
 from torch import Tensor, nn
 
-from feinschliff.models import lean_layers, quantised
+from feinschliff.models import lean_layers, nf4_kernel, quantised
 from feinschliff.models.lean_layers import linear
 from feinschliff.models.quantised import (
     NF4,
@@ -23,6 +26,7 @@ from feinschliff.models.quantised import (
     Packed,
     QuantisedLinear,
     pack_nf4,
+    plain_nf4,
     quantise,
     unpack_nf4,
 )
@@ -76,13 +80,77 @@ def test_bytes_are_those_that_bitsandbytes_wrote() -> None:
 @pytest.mark.parametrize("shape", [(64, 128), (96, 576), (7, 33)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_bytes_scales_and_values_equal_bitsandbytes(shape: tuple[int, int], dtype: torch.dtype) -> None:
-    theirs: Any = pytest.importorskip("bitsandbytes.functional", reason="bitsandbytes is not installed: pip install it")
+    import bitsandbytes.functional as theirs
+
     weight = weights(*shape).to(dtype)
     codes, state = theirs.quantize_4bit(weight, blocksize=64, quant_type="nf4")
     packed, whole_bytes = pack_nf4(weight), weight.numel() // 2
     assert torch.equal(packed.codes[:whole_bytes], codes.view(-1)[:whole_bytes])
     assert torch.equal(packed.scales, state.absmax)
-    assert torch.equal(unpack_nf4(packed, shape, dtype), theirs.dequantize_4bit(codes, state))
+    assert torch.equal(plain_nf4(packed.codes, packed.scales, 64, shape, dtype), theirs.dequantize_4bit(codes, state))
+
+
+@pytest.fixture
+def kernel() -> Iterator[Callable[[], nf4_kernel.Kernel]]:
+    """Looked for anew."""
+
+    def found() -> nf4_kernel.Kernel:
+        nf4_kernel.kernel.cache_clear()
+        return nf4_kernel.kernel("cpu", plain_nf4)
+
+    yield found
+    nf4_kernel.kernel.cache_clear()
+
+
+@pytest.mark.parametrize("shape", [(64, 128), (96, 576), (7, 33), (1, 3), (16, 32), (5, 48), (3, 96), (40, 6)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_kernel_gives_what_plain_torch_gives(
+    shape: tuple[int, int], dtype: torch.dtype, kernel: Callable[[], nf4_kernel.Kernel]
+) -> None:
+    found = kernel()
+    assert "by bitsandbytes' kernel" in found.sentence
+    assert found.unpack is not None
+    packed = pack_nf4(weights(*shape) * torch.logspace(-3, 3, shape[0])[:, None])
+    given: Any = (packed.codes, packed.scales, 64, shape, dtype)
+    assert torch.equal(found.unpack(*given), plain_nf4(*given))
+    assert torch.equal(found.unpack(*given), unpack_nf4(packed, shape, dtype))
+
+
+def test_loading_the_kernel_says_and_fetches_nothing() -> None:
+    """In a process of its own: the library is imported once."""
+    program = (
+        "import sys, types\n"
+        "kernels = types.ModuleType('kernels')\n"
+        "kernels.get_kernel = lambda *a, **k: print('fetched')\n"
+        "sys.modules['kernels'] = kernels\n"
+        "from feinschliff.models import nf4_kernel\n"
+        "from feinschliff.models.quantised import plain_nf4\n"
+        "assert nf4_kernel.kernel('cpu', plain_nf4).unpack\n"
+        "assert sys.modules['kernels'] is kernels\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("", "")
+
+
+def test_a_kernel_that_is_not_there_or_does_not_fit_is_left_alone(
+    kernel: Callable[[], nf4_kernel.Kernel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any) -> Tensor:
+        raise RuntimeError("libcudart.so.13 is not there\nsee above")
+
+    packed = pack_nf4(weights(6, 128))
+    expected = unpack_nf4(packed, (6, 128), torch.float32)
+    for name, instead, reason in (
+        ("_unpack", broken, "does not work here (RuntimeError: libcudart.so.13 is not there)"),
+        ("_unpack", lambda *given: plain_nf4(*given) * 1.001, "gives other values here"),
+        ("importlib.util.find_spec", lambda _: None, "pip install 'feinschliff[qlora]'"),
+    ):
+        monkeypatch.setattr(f"feinschliff.models.nf4_kernel.{name}", instead)
+        found = kernel()
+        assert found.unpack is None
+        assert "by plain torch" in found.sentence
+        assert reason in found.sentence
+        assert torch.equal(unpack_nf4(packed, (6, 128), torch.float32), expected)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -105,6 +173,7 @@ def test_errors_are_bounded(kind: Kind) -> None:
 def test_zeros_stay_zeros_and_chunks_join(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
     weight = weights(9, 100)
     weight[:3] = 0.0
+    monkeypatch.setattr(nf4_kernel, "kernel", lambda *_: nf4_kernel.Kernel(None, ""))
     packed = PACK[kind](weight)
     at_once = UNPACK[kind](packed, (9, 100), torch.float32)
     assert bool((at_once[:3][:, :60] == 0).all())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,20 @@ def test_cached_equals_recomputed(tiny_bert: Path, tmp_path: Path, layers: int, 
     ]
     assert losses[0]
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+def test_a_full_disk_costs_the_cache_and_not_the_run(
+    tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(handle: int, start: int, size: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.posix_fallocate", full)
+    found, prepared = trained(tiny_bert, tmp_path / "full", 1, prefix_cache_memory_gib=1e-9)
+    assert prepared.learner.cache is None
+    assert any("computed in every epoch, not kept: no space left" in note for note in prepared.announcements)
+    plain, _ = trained(tiny_bert, tmp_path / "off", 1, prefix_cache="off")
+    assert largest_difference(weights_of(found), weights_of(plain)) == 0.0
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])

@@ -1,6 +1,7 @@
 """The summary on the terminal fits one screen and leaves nothing out."""
 
 import io
+from typing import Any
 
 import pytest
 
@@ -73,7 +74,25 @@ def test_what_follows_speaks_of_rows_as_they_were_given(source: str, more: str) 
 def test_what_follows_a_shipped_model_of_pairs_is_a_file() -> None:
     pairs = tune_result()
     pairs.details.columns.text.append("answer")
-    assert summary(pairs).splitlines()[-1].endswith("feinschliff predict runs/tickets more_rows.csv")
+    assert summary(pairs).splitlines()[-1].endswith("feinschliff predict runs/tickets --file more_rows.csv")
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "expected"),
+    [
+        ("conversations", {}, "feinschliff chat runs/tickets"),
+        ("documents", {}, 'feinschliff predict runs/tickets "how a text begins"'),
+        (
+            "conversations",
+            {"num_classes": 2, "test_rows": 80},
+            "gather more test rows; feinschliff evaluate runs/tickets more_rows.csv",
+        ),
+    ],
+)
+def test_what_follows_a_language_model(kind: Any, given: dict[str, Any], expected: str) -> None:
+    result = tune_result(**given)
+    result.details.columns.kind = kind
+    assert summary(result).splitlines()[-1].endswith(f"Next: {expected}")
 
 
 def test_many_baselines_still_fit() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from itertools import pairwise
 from pathlib import Path
 
@@ -93,7 +94,7 @@ def test_json_schemas(tmp_path: Path) -> None:
 
 def test_schemas_elsewhere_are_not_fetched(tmp_path: Path) -> None:
     (tmp_path / "far.json").write_text('{"$ref": "http://localhost:1/schema.json"}')
-    with pytest.raises(ConfigError, match=r"test\.jsonl:7: check far: .*refers to 'http://localhost:1/schema\.json'"):
+    with pytest.raises(ConfigError, match=r"refers to 'http://localhost:1/schema\.json', which is not in it"):
         score("far=json_schema:far.json", "1", folder=tmp_path)
 
 
@@ -110,9 +111,14 @@ def test_schemas_that_cannot_be_used(tmp_path: Path, text: str | None, says: str
 
 
 FUNCTIONS = """
+import re
+import subprocess
 from dataclasses import dataclass
 
+import jsonschema
 import numpy as np
+
+from feinschliff.errors import DataError
 
 @dataclass
 class Length:
@@ -141,6 +147,28 @@ def nothing(prompt, answer, reference):
 
 def own(prompt, answer, reference):
     raise type("Odd", (Exception,), {})("mine")
+
+def expression(prompt, answer, reference):
+    return re.search("(", answer)
+
+def schema(prompt, answer, reference):
+    jsonschema.validate("3", {"type": "number"})
+
+def patience(prompt, answer, reference):
+    subprocess.run(["sleep", "5"], timeout=0.01)
+
+class Odd:
+    def __float__(self):
+        raise RuntimeError("not one number")
+
+def odd_number(prompt, answer, reference):
+    return Odd()
+
+def stops(prompt, answer, reference):
+    raise KeyboardInterrupt("as it is")
+
+def ours(prompt, answer, reference):
+    raise DataError("as it is")
 
 number = 3
 """
@@ -186,10 +214,45 @@ def test_results_that_are_no_shares(functions: Path, function: str, says: str) -
         score(f"m=python:checks.py:{function}", "abc", folder=functions)
 
 
-def test_an_error_of_their_own_kind_is_not_swallowed(functions: Path) -> None:
-    with pytest.raises(Exception, match="mine") as caught:
-        score("m=python:checks.py:own", "abc", folder=functions)
-    assert "checks.py" in caught.value.__notes__[0]
+OWN = FUNCTIONS.splitlines().index('    raise type("Odd", (Exception,), {})("mine")') + 1
+
+
+@pytest.mark.parametrize(
+    ("function", "says"),
+    [
+        ("own", rf"checks\.py:{OWN}\n  why: Odd: mine\n  do:  mend the file"),
+        ("expression", r"checks\.py:\d+\n  why: error: missing \)"),
+        ("schema", r"checks\.py:\d+\n  why: ValidationError: '3' is not of type"),
+        ("patience", r"checks\.py:\d+\n  why: TimeoutExpired: Command"),
+        ("odd_number", r"\(\) failed in .*checks\.py:\d+\n  why: RuntimeError: not one number"),
+    ],
+)
+def test_an_error_of_any_kind_is_not_swallowed(functions: Path, function: str, says: str) -> None:
+    with pytest.raises(ConfigError, match=says) as caught:
+        score(f"m=python:checks.py:{function}", "abc", folder=functions)
+    assert caught.value.faults[0].where == "test.jsonl:7"
+
+
+@pytest.mark.parametrize(("function", "error"), [("stops", KeyboardInterrupt), ("ours", DataError)])
+def test_who_stops_it_and_what_we_raise_ourselves_pass(
+    functions: Path, function: str, error: type[BaseException]
+) -> None:
+    with pytest.raises(error, match="as it is"):
+        score(f"m=python:checks.py:{function}", "abc", folder=functions)
+
+
+def test_a_file_is_run_once_until_it_is_changed(tmp_path: Path) -> None:
+    """However often, and by however many checks, it is named."""
+    file, log = tmp_path / "once.py", tmp_path / "log"
+    text = f"open({str(log)!r}, 'a').write('x')\ndef score(*_): return {{}}\ndef other(*_): return 1"
+    file.write_text(text.format("0.25"))
+    for _ in range(3):
+        assert score("m=python:once.py", "a", folder=tmp_path) == 0.25
+        assert score("n=python:once.py:other", "a", folder=tmp_path) == 1.0
+    assert log.read_text() == "x"
+    file.write_text(text.format("0.5 + 0"))
+    assert score("m=python:once.py", "a", folder=tmp_path) == 0.5
+    assert log.read_text() == "xx"
 
 
 @pytest.mark.parametrize(
@@ -213,6 +276,45 @@ def test_only_python_files_are_run(tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl").write_text("raise RuntimeError('run')")
     with pytest.raises(ConfigError, match="is not a Python file"):
         load_checks(["m=python:rows.jsonl"], tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("schema", "says"),
+    [
+        ({"properties": {"a": {"$ref": "#/$defs/b"}}}, "refers to '#/$defs/b', which is not in it"),
+        ({"anyOf": [{}, {"$ref": "https://example.org/other.json"}]}, "refers to 'https://example.org/other.json'"),
+        ({"$schema": "http://json-schema.org/draft-07/schema#", "items": {"$ref": "#x"}}, "refers to '#x'"),
+        ({"$dynamicRef": "#x", "not": {"$ref": "y"}}, "refers to '#x', 'y', which is not in it"),
+        ({"$ref": "#"}, "cannot be followed"),
+        ({"$schema": ["x"]}, "is no JSON schema"),
+        (3, "is no JSON schema"),
+        ({"pattern": "("}, "is no JSON schema"),
+    ],
+)
+def test_all_that_is_wrong_with_a_schema_is_said_before_a_row_is_read(
+    tmp_path: Path, schema: object, says: str
+) -> None:
+    (tmp_path / "s.json").write_text(json.dumps(schema))
+    with pytest.raises(ConfigError, match=re.escape(says)):
+        load_checks(["s=json_schema:s.json"], tmp_path)
+
+
+def test_a_reference_that_only_a_row_leads_to(tmp_path: Path) -> None:
+    schema = {"additionalProperties": {"$ref": "#/unknown/x"}, "unknown": {"x": {"$ref": "other.json"}}}
+    (tmp_path / "s.json").write_text(json.dumps(schema))
+    with pytest.raises(ConfigError, match=r"test\.jsonl:7: check s: .*refers to 'other\.json', which is not in it"):
+        score("s=json_schema:s.json", '{"a": 1}', folder=tmp_path)
+
+
+def test_references_that_hold_are_followed(tmp_path: Path) -> None:
+    inner = {"$id": "https://example.org/n", "$anchor": "n", "type": "number"}
+    schema = {
+        "$defs": {"n": inner},
+        "properties": {"$ref": {"$ref": "#/$defs/n"}, "b": {"$ref": "https://example.org/n#n"}},
+    }
+    (tmp_path / "s.json").write_text(json.dumps(schema))
+    assert score("s=json_schema:s.json", '{"$ref": 3, "b": 4}', folder=tmp_path) == 1.0
+    assert score("s=json_schema:s.json", '{"$ref": 3, "b": "4"}', folder=tmp_path) == 0.0
 
 
 def test_every_fault_at_once(tmp_path: Path) -> None:

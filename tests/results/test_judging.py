@@ -16,7 +16,7 @@ from feinschliff.errors import ConfigError, InputError
 from feinschliff.results.check_files import Written
 from feinschliff.results.intervals import mcnemar_mid_p, proportion_interval
 from feinschliff.results.judge_prompts import PAIR_NAMES, PAIRS, SINGLE, filled, read_template
-from feinschliff.results.judging import Judging, Prices, judge_pairs, judge_scores, read_score, read_verdict
+from feinschliff.results.judging import CUT_OFF, Judging, Prices, judge_pairs, judge_scores, read_score, read_verdict
 from feinschliff.results.verdicts import verdict
 
 ANSWERS = re.compile(r"<answer_a>\n(.*?)\n</answer_a>.*<answer_b>\n(.*?)\n</answer_b>", re.DOTALL)
@@ -86,6 +86,12 @@ def test_the_sign_test_and_the_interval(wins: int, losses: int, ties: int) -> No
         ("verdict: Tie.", 0.5),
         ("Verdict: [[A]]", 1.0),
         ("<think>\nVerdict: B\n</think>\nVerdict: A", 1.0),
+        ("They said.\nVerdict: B\n</think>\n\nVerdict: A", 1.0),
+        ("<think>\nVerdict: B", None),
+        ("  <thinking>so\nVerdict: B", None),
+        ("[THINK]so\nVerdict: B[/THINK]Verdict: A", 1.0),
+        ("Answer A begins with <think>.\nVerdict: B", 0.0),
+        (f"Verdict: A{CUT_OFF}", None),
         ("Verdict: A\nVerdict: A", 1.0),
         ("Verdict: A\nor rather\nVerdict: B", None),
         ("Verdict: A\nThank you", None),
@@ -152,6 +158,26 @@ def test_too_many_unreadable_replies_are_refused_before_all_are_paid_for() -> No
     half = Judging(lambda prompts: ["?", "Verdict: A"] * (len(prompts) // 2), max_unparsable_fraction=0.6)
     with pytest.raises(InputError, match="hold no verdict"):
         judge_pairs(half, rows("a", "b"), ["c", "d"])
+
+
+def test_replies_that_were_cut_off_are_counted_apart() -> None:
+    """What stands in them is no verdict, even where it looks like one."""
+
+    def judge(prompts: Sequence[str]) -> list[str]:
+        return [*["<think>Both", f"so\nVerdict: A{CUT_OFF}", "?"], *longer_wins(prompts)[3:]]
+
+    found = judge_pairs(Judging(judge), rows(*["long"] * 20), ["x"] * 20).found
+    assert (found.unparsable_replies, found.cut_off_replies, found.rows) == (3, 2, 18)
+    with pytest.raises(InputError) as caught:
+        judge_pairs(Judging(judge, max_unparsable_fraction=0.05), rows(*["long"] * 20), ["x"] * 20)
+    assert "3 of 40 replies of the judge hold no verdict that can be read, 2 of them because they were" in str(
+        caught.value
+    )
+    assert "evaluation.judge_max_tokens" in str(caught.value.faults[0].remedy)
+    points, scored = judge_scores(
+        Judging(lambda _: ["Score: 3", f"Score: 1{CUT_OFF}"], max_unparsable_fraction=0.5), rows("a", "b")
+    )
+    assert (scored.rows, scored.cut_off_replies, points[0]) == (1, 1, 2 / 9)
 
 
 def test_a_judge_that_loses_replies_is_refused() -> None:

@@ -70,6 +70,15 @@ def test_rows_that_cannot_be_asked_are_left_out_and_counted(gemma: Path, tmp_pat
     assert [row.row.text for row in evaluation.written] == ["Hello", "So"]
 
 
+def test_answers_marked_as_bad_are_no_references(gemma: Path, tmp_path: Path) -> None:
+    task = sft(gemma, tmp_path, max_new_tokens=3)
+    bad = replace(conversation("Hello", "No", weights={1: 0.0}), references=("No",))
+    examples = [bad, answerable("Hello", "Yes")]
+    found = task.in_writing(empty(2), examples, 2)
+    assert sorted(found.texts) == [1]
+    assert found.notes[0].startswith("1 row cannot be asked: their last answer has weight 0")
+
+
 def test_a_set_of_which_no_row_can_be_asked_keeps_its_likelihoods(gemma: Path, tmp_path: Path) -> None:
     task = sft(gemma, tmp_path, max_new_tokens=3)
     told = replace(conversation("Be brief", "Hello", "Yes", roles="sua"), references=("Yes",))

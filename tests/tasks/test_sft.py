@@ -22,6 +22,7 @@ from feinschliff.engine.batching import NO_TARGET, TokenTargets, epoch_order, mi
 from feinschliff.engine.step import backward
 from feinschliff.errors import PreflightError
 from feinschliff.lifecycle.prepare import Prepared
+from feinschliff.models.decoder import StagedDecoder
 from feinschliff.tasks._chat_encoding import ChatSet
 from feinschliff.tasks._sft import Sft
 from tests.models.chat_tokenizers import THOUGHT, tokenizer_for
@@ -295,6 +296,38 @@ def test_answers_that_are_mostly_cut_are_refused(tiny_decoder: Path, tmp_path: P
     assert cutting.encode(examples[1:], 20).faults == []
 
 
+def test_a_run_that_never_trains_an_end_is_refused(task: Sft, tiny_decoder: Path, tmp_path: Path) -> None:
+    asked = conversation("Hello", "Yes and no", weights={1: 0.0})
+    assert asked.conversation is not None
+    user, answer = asked.conversation.messages
+    chat = replace(asked.conversation, messages=(user, replace(answer, spans=(WeightedSpan(0, 3, 1.0),))))
+    parts = replace(asked, conversation=chat)
+    (fault,) = task.encode([parts, parts], LIMIT).faults
+    assert fault.what == "none of 2 rows trains the token that ends an answer"
+    assert task.encode([parts, conversation("Hello", "Yes")], LIMIT).faults == []
+    asking = sft(tiny_decoder, tmp_path / "users", loss_on=("user",))
+    assert asking.encode([conversation("Hello", "Yes")], LIMIT).faults == [], "the end of what the user says is one"
+
+
+def test_a_first_loss_that_is_not_the_base_models_is_refused(
+    tiny_decoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ours and transformers' forward pass on the same rows, token by token: a mean alone may be right by chance."""
+    prepared = run_of(tiny_decoder, tmp_path, learning_rate=1e-2)
+    list(loop.fit(made_fit(prepared, tmp_path)))  # a model that knows something
+    known = prepared.task.expected_first_loss()
+    modes = [part.training for part in prepared.network.modules()]
+    assert known > 0
+    forward = StagedDecoder.forward
+    monkeypatch.setattr(
+        StagedDecoder, "forward", lambda self, *given, **named: forward(self, *given, **named).roll(1, 0)
+    )
+    with pytest.raises(PreflightError, match="transformers' own forward pass of the same model") as caught:
+        prepared.task.expected_first_loss()
+    assert f"{known:.3g}" in str(caught.value)
+    assert [part.training for part in prepared.network.modules()] == modes
+
+
 @pytest.fixture(scope="module")
 def qwen3(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """With the template that leaves earlier reasoning out."""
@@ -377,7 +410,7 @@ def test_the_loss_is_that_of_transformers(request: pytest.FixtureRequest, tmp_pa
     assert metric == pytest.approx(held_out, abs=1e-5)
 
 
-def test_the_expected_loss_is_what_transformers_gives_the_first_rows(tiny_decoder: Path, tmp_path: Path) -> None:
+def test_the_expected_loss_is_what_transformers_gives_some_rows(tiny_decoder: Path, tmp_path: Path) -> None:
     splits = made_splits(24, 8, "conversations")
     prepared = run_of(tiny_decoder, tmp_path, splits, learning_rate=1e-2)
     list(loop.fit(made_fit(prepared, tmp_path)))  # a model that knows something
@@ -385,7 +418,8 @@ def test_the_expected_loss_is_what_transformers_gives_the_first_rows(tiny_decode
     weights = {name.removeprefix("body.model."): value for name, value in prepared.network.named_parameters()}
     plain.load_state_dict(weights, strict=False)
     with torch.no_grad():
-        expected = float(plain.eval()(**padded(tokenizer, splits.train[:4])).loss)
+        spread = [splits.train[row] for row in np.linspace(0, 23, 8).astype(int)]
+        expected = float(plain.eval()(**padded(tokenizer, spread)).loss)
     assert expected < 0.8 * np.log(plain.config.vocab_size)
     assert prepared.task.expected_first_loss() == pytest.approx(expected, abs=1e-5)
     with torch.no_grad():
