@@ -19,8 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-
-from benchmarks.qlora import chats
+from qlora import chats
 
 ROWS = 8
 
@@ -84,7 +83,10 @@ def main() -> None:
     for dtype in (torch.float32, torch.bfloat16):
         given: Any = (packed.codes, packed.scales, quantised.BLOCK, shape, dtype)
         seconds = medians(
-            {"plain": lambda given=given: quantised.plain_nf4(*given), "kernel": lambda given=given: library.unpack(*given)},
+            {
+                "plain": lambda given=given: quantised.plain_nf4(*given),
+                "kernel": lambda given=given: library.unpack(*given),
+            },
             20 * arguments.rounds,
         )
         print(json.dumps({"matrix": shape, "type": str(dtype), **{name: 1e3 * s for name, s in seconds.items()}}))

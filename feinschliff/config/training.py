@@ -70,6 +70,9 @@ class TrainingConfig(Config):
     gradient_checkpointing: Literal["auto", "on", "off"] = "auto"
     """Compute layers of language models twice instead of keeping what the backward pass needs. auto: batches that would
     take more than two fifths of the memory that is free when the run begins."""
+    compile: Literal["auto", "on", "off"] = "auto"
+    """Let torch's compiler make the element-wise pieces of language models' layers, on CPUs. auto: where the run is
+    forecast to take ten minutes and more, and it is measured to pay for itself."""
     prefix_cache: Literal["auto", "off"] = "auto"
     """Keep the outputs of frozen lowest layers instead of computing them every epoch."""
     prefix_cache_memory_gib: float = Field(default=1.0, gt=0.0)

@@ -26,7 +26,7 @@ from feinschliff.engine import loop, preflight
 from feinschliff.engine.events import Announced, Event
 from feinschliff.engine.ranks import ALONE, Ranks
 from feinschliff.errors import Interrupted, RunDirectoryError
-from feinschliff.lifecycle import finish, held_out, interrupts, merging, several
+from feinschliff.lifecycle import compiling, finish, held_out, interrupts, merging, several
 from feinschliff.lifecycle.cards import write_training_card
 from feinschliff.lifecycle.claims import claim, locked_for
 from feinschliff.lifecycle.diagnosis import diagnose
@@ -232,23 +232,12 @@ def run(config: RunConfig, splits: Splits, model: ResolvedModel, context: RunCon
         resumed = loop.resume(fit) if context.save_state else None
         context.ranks.wait()
         if resumed is None:
-            told, checked = _checked(prepared)
-            seconds = checked.seconds_per_token * float(prepared.learner.table.lengths.sum()) * prepared.learner.passes
-            facts = {
-                "precision": prepared.precision,
-                "fingerprint": fingerprint,
-                "num_threads": torch.get_num_threads(),
-                "first_loss": checked.first_loss,
-                "forecast_seconds": seconds * fit.total_steps / fit.steps_per_epoch,
-            }
-            context.announce(
-                f"preflight passed: first loss {checked.first_loss:.3f} ({told}: "
-                f"{checked.expected_loss:.3f}), largest batch {checked.largest_batch_tokens} tokens; "
-                f"forecast {facts['forecast_seconds']:.0f} s"
-            )
+            facts = {"fingerprint": fingerprint, **_measured(prepared, fit, context)}
             write_json(facts_file, facts)
         else:
             context.announce(f"resumed from step {resumed}")
+            if facts.get("compiled"):
+                compiling.as_begun(prepared, context.announce)
         context.ranks.wait()
         with interrupts.flag() as fit.stop_requested:
             for event in loop.fit(fit):
@@ -259,6 +248,26 @@ def run(config: RunConfig, splits: Splits, model: ResolvedModel, context: RunCon
         return result
     finally:
         prepared.close()
+
+
+def _measured(prepared: Prepared, fit: loop.Fit, context: RunContext) -> dict[str, Any]:
+    """Preflight, and what is found on this machine that a resumed run takes over."""
+    told, checked = _checked(prepared)
+    seconds = checked.seconds_per_token * float(prepared.learner.table.lengths.sum()) * prepared.learner.passes
+    forecast = seconds * fit.total_steps / fit.steps_per_epoch
+    context.announce(
+        f"preflight passed: first loss {checked.first_loss:.3f} ({told}: "
+        f"{checked.expected_loss:.3f}), largest batch {checked.largest_batch_tokens} tokens; "
+        f"forecast {forecast:.0f} s"
+    )
+    share = compiling.decide(prepared, forecast, context.announce)
+    return {
+        "precision": prepared.precision,
+        "num_threads": torch.get_num_threads(),
+        "first_loss": checked.first_loss,
+        "compiled": share is not None,
+        "forecast_seconds": forecast * (share or 1.0),
+    }
 
 
 def _checked(prepared: Prepared) -> tuple[str, preflight.Preflight]:

@@ -20,7 +20,7 @@ from torch.utils.checkpoint import checkpoint
 
 from feinschliff.errors import ModelError
 from feinschliff.models import decoder_probes
-from feinschliff.models.lean_layers import lean
+from feinschliff.models.lean_layers import is_compilable, lean
 from feinschliff.models.load import load_tokenizer, quiet_transformers
 from feinschliff.models.new_tokens import add_tokens
 
@@ -133,6 +133,17 @@ class StagedDecoder(nn.Module):
         for layer in self.layers:
             del layer.forward
         return False
+
+    @property
+    def can_be_compiled(self) -> bool:
+        """Whether :meth:`use_compiled` is of use."""
+        return all("forward" in vars(layer) and is_compilable(layer) for layer in self.layers)
+
+    def use_compiled(self, on: bool) -> None:
+        """Let layers compute their element-wise pieces by ``models.compiled``, from now on, or no longer."""
+        layer: Any
+        for layer in self.layers:
+            layer.compiled_pieces = on
 
     def forward(
         self,

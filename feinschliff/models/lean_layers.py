@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from feinschliff.models import compiled
 from feinschliff.models.fused import lora_linear, rms_norm, rotary
 from feinschliff.models.quantised import QuantisedLinear
 
@@ -63,19 +64,29 @@ def _epsilon(norm: nn.Module) -> float | None:
     return None if found is None else float(found)
 
 
-def _norm(norm: Any, x: Tensor) -> Tensor:
+def is_compilable(layer: Any) -> bool:
+    """Whether ``compiled`` has the pieces of a layer that :func:`lean` knows: plain norms, and a product with SiLU."""
+    names = [type(part).__name__ for name, part in layer.named_children() if "norm" in name]
+    plain = not any(name.startswith("Gemma") for name in names)
+    return plain and not hasattr(layer, OUTPUT_NORMS[0]) and type(layer.mlp.act_fn).__name__.startswith("SiLU")
+
+
+def _norm(norm: Any, x: Tensor, by_compiler: bool = False) -> Tensor:
+    if by_compiler:
+        return compiled.rms_norm(x, norm.weight, _epsilon(norm) or 0.0)
     return rms_norm(x, norm.weight, _epsilon(norm) or 0.0, type(norm).__name__.startswith("Gemma"))
 
 
 def _layer(layer: Any, x_Td: Tensor, positions: tuple[Tensor, Tensor], groups: Any) -> Tensor:
-    norms_outputs = hasattr(layer, "pre_feedforward_layernorm")
-    attended = _attention(layer.self_attn, _norm(layer.input_layernorm, x_Td), positions, groups)
+    norms_outputs, by_compiler = hasattr(layer, OUTPUT_NORMS[0]), getattr(layer, "compiled_pieces", False)
+    attended = _attention(layer.self_attn, _norm(layer.input_layernorm, x_Td, by_compiler), positions, groups)
     if norms_outputs:
         attended = _norm(layer.post_attention_layernorm, attended)
     x_Td = x_Td + attended
     before = layer.pre_feedforward_layernorm if norms_outputs else layer.post_attention_layernorm
-    mlp, normed = layer.mlp, _norm(before, x_Td)
-    fed = linear(mlp.down_proj, mlp.act_fn(linear(mlp.gate_proj, normed)) * linear(mlp.up_proj, normed))
+    mlp, normed = layer.mlp, _norm(before, x_Td, by_compiler)
+    gate, up = linear(mlp.gate_proj, normed), linear(mlp.up_proj, normed)
+    fed = linear(mlp.down_proj, compiled.gated(gate, up) if by_compiler else mlp.act_fn(gate) * up)
     return x_Td + (_norm(layer.post_feedforward_layernorm, fed) if norms_outputs else fed)
 
 
