@@ -185,15 +185,40 @@ def _prompts(
     if not fits or len(config.text) > 1:
         return None
     one, other = fits[0]
-    parts = _parts(columns, sample, {one, other}, (SYSTEM, HISTORY, TOOLS))
-    about = next((plain[name] for name in _INPUTS if name in plain and plain[name] not in (one, other)), None)
-    if about is not None and _plain(one) in _TAKE_INPUTS:
-        parts[INPUT] = about
+    parts = _parts_of_prompts(columns, sample, {one, other}, one)
     is_alpaca = (_plain(one), _plain(other)) == ("instruction", "output")
     found = ALPACA if is_alpaca else PROMPT_COMPLETION
     if config.conversations in (ALPACA, PROMPT_COMPLETION):
         found = config.conversations
     return _Found(found, one, other, "as asked" if text and target else "their names", parts)
+
+
+def find_prompts_alone(columns: Sequence[str], sample: Sequence[Row], text: str | None = None) -> ColumnsFound | None:
+    """Prompts without answers, to be answered: the column ``text``, or the first that is called as in ``ASKED``."""
+    plain = {_plain(name): name for name in reversed(columns)}
+    one = text or next((plain[name] for name, _ in ASKED if name in plain), None)
+    if one is None:
+        return None
+    found = _Found(PROMPT_COMPLETION, one, None, parts=_parts_of_prompts(columns, sample, {one}, one))
+    ignored = [name for name in columns if name not in (one, *found.parts.values())]
+    notes = [f"prompts in column {one!r}", *(f"{part} in column {name!r}" for part, name in found.parts.items())]
+    notes += [f"columns not used: {', '.join(map(repr, ignored))}"] if ignored else []
+    return ColumnsFound(
+        text=[one],
+        target=None,
+        kind="conversations",
+        conversations=PROMPT_COMPLETION,
+        parts=dict(found.parts),
+        announcements=notes,
+    )
+
+
+def _parts_of_prompts(columns: Sequence[str], sample: Sequence[Row], used: set[str], prompt: str) -> dict[str, str]:
+    """What stands beside a prompt; of an instruction or a question also what it is about."""
+    parts = _parts(columns, sample, used, (SYSTEM, HISTORY, TOOLS))
+    plain = {_plain(name): name for name in reversed(columns) if name not in used}
+    about = next((plain[name] for name in _INPUTS if name in plain), None)
+    return {**parts, INPUT: about} if about is not None and _plain(prompt) in _TAKE_INPUTS else parts
 
 
 def _parts(columns: Sequence[str], sample: Sequence[Row], used: set[str], wanted: Sequence[str]) -> dict[str, str]:

@@ -20,6 +20,7 @@ from feinschliff.data.examples import Example
 from feinschliff.data.hints import without_labels
 from feinschliff.data.image_rows import ImageReader, find_image_columns, refuse_missing_images
 from feinschliff.data.number_rows import NumberReader, find_number_columns
+from feinschliff.data.other_conversations import as_written_here
 from feinschliff.data.pair_rows import PairExampleReader, find_pairs
 from feinschliff.data.rows_to_examples import (
     OTHER_FILES,
@@ -262,6 +263,7 @@ def load_examples(
         DataError: unreadable files, missing columns, no usable row, or labels that are not among ``known_labels``.
     """
     tables = open_tables(sources, config)
+    given, columns = columns, as_written_here(tables, columns, config, needs_labels)
     any_will_do = len(columns.text) == 1 or columns.kind == "pairs"
     if not needs_labels and any_will_do and all(len(table.columns) == 1 for table in tables):
         alone: dict[str, object] = {
@@ -290,4 +292,5 @@ def load_examples(
             remedy="mend the rows, or name other columns: --text COLUMN, --target COLUMN",
         )
     said = [note for table in tables for note in table.announcements]
+    said += columns.announcements if given.text != columns.text or given.parts != columns.parts else []
     return examples, reader.dropped, said + reader.announcements() + unknown

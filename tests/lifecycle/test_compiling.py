@@ -1,4 +1,4 @@
-"""Pieces of layers by torch's compiler: what ours and autograd give, whatever the number of tokens; when they are used."""
+"""Pieces of layers by torch's compiler: what ours and autograd give, for any number of tokens; when they are used."""
 
 from __future__ import annotations
 

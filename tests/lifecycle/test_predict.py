@@ -83,11 +83,11 @@ def test_rows_that_cannot_be_answered_do_not_cost_the_others(chats: str, capsys:
     assert [one["finish_reason"] for one in found] == ["length", None, None, None, "length", None]
     assert found[0]["error"] is found[4]["error"] is None
     assert found[0]["written"] == found[4]["written"]
-    wrong = ["the prompt is too long: it has", "the chat template refuses these messages: not a word", "no text in"]
+    wrong = ["the prompt is too long: it has", "the chat template refuses these messages: not a word", "no messages in"]
     for one, why in zip(found[1:4], wrong, strict=True):
         assert one["error"].startswith(why)
     assert "4 of 6 rows have no answer: q.jsonl:2 (the prompt is too long" in outcome.err
-    assert "; q.jsonl:4 (no text in column 'messages'); and 1 more\n" in outcome.err
+    assert "; q.jsonl:4 (no messages in column 'messages'); and 1 more\n" in outcome.err
     assert "2 of 2 answers had not ended" in outcome.err
     shown = call(capsys, *asked).out
     assert "q.jsonl:3: (no answer: the chat template refuses these messages: not a word)\n" in shown
