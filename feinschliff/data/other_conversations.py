@@ -27,9 +27,9 @@ def as_written_here(
         columns: of the run, or named by the person.
         needs_labels: whether answers are needed; without, prompts alone are enough.
     """
-    names, text = tables[0].columns, columns.text[0]
     if columns.kind != "conversations":
         return columns
+    names, text = tables[0].columns, columns.text[0]
     sample = list(islice(read_tables(tables), SAMPLE_ROWS))
     if text in names and (columns.conversations not in (OPENAI, SHAREGPT) or not _are_texts(text, sample)):
         return columns

@@ -7,7 +7,7 @@ there is a result. Knows no verb and no model.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -78,8 +78,10 @@ def _different_from_asked(directory: RunDirectory, config: RunConfig) -> dict[st
     """Fields in which ``config`` differs from what the directory was begun with; nothing where it is new."""
     if not directory.config.exists():
         return {}
-    asked = directory.asked if directory.asked.exists() else directory.config
-    return dict(_differences(read_json(asked), config.model_dump(mode="json")))
+    said = read_json(directory.asked if directory.asked.exists() else directory.config)
+    with suppress(ValueError):  # fields that are newer than the run have their defaults there
+        said = RunConfig.model_validate(said).model_dump(mode="json")
+    return dict(_differences(said, config.model_dump(mode="json")))
 
 
 def _differences(before: Any, now: Any, name: str = "") -> Iterator[tuple[str, str]]:
