@@ -79,7 +79,8 @@ def chats(folder: Path) -> str:
     return "chats.jsonl"
 
 
-@pytest.mark.parametrize("parallelism", ["ddp", pytest.param("fsdp", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("parallelism", ["ddp", "fsdp"])
 def test_two_processes_train_adapters_of_a_language_model_as_one_does(
     desk: Path, tiny_decoder: Path, parallelism: str
 ) -> None:
