@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from feinschliff.errors import ConfigError
+from feinschliff.methods import _peft
 from feinschliff.methods._method import is_head
 from feinschliff.methods._names import kinds
 
@@ -57,7 +58,7 @@ def inject(network: Any, config: Any, prefix: str) -> None:
 
     ``prefix`` is what the names of PEFT's parameters begin with.
     """
-    import peft
+    peft = _peft.load()
 
     network.requires_grad_(False)
     peft.inject_adapter_in_model(config, network.body, adapter_name=ADAPTER)

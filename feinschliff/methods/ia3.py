@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from feinschliff.config.bases import TypedConfig
 from feinschliff.config.training import TrainingConfig
 from feinschliff.errors import ConfigError
-from feinschliff.methods import _peft_folder, _peft_layers
+from feinschliff.methods import _peft, _peft_folder, _peft_layers
 from feinschliff.methods._method import Method, and_head
 from feinschliff.methods._names import kinds
 from feinschliff.methods._peft_layers import ADAPTER
@@ -69,7 +69,7 @@ class Ia3(Method):
             ConfigError: no layer has one of the names or can be found without, or ``init_from`` names no (IA)3 adapter
                 for this base model.
         """
-        import peft
+        peft = _peft.load()
 
         if self.config.init_from and self._start is None:
             self._start = _peft_folder.read(self.config.init_from, "IA3", PREFIX, network.body)
@@ -154,7 +154,7 @@ class Ia3(Method):
 
     def save_adapter(self, network: nn.Module, weights: dict[str, Tensor], folder: Path, base_model: str) -> bool:
         """Write the vectors as PEFT does."""
-        import peft
+        peft = _peft.load()
 
         tensors = {name: value for name, value in weights.items() if f".{PREFIX}" in name}
         names = {

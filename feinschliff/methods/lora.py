@@ -27,7 +27,7 @@ from pydantic import AfterValidator, Field, model_validator
 from feinschliff.config.bases import TypedConfig
 from feinschliff.config.training import TrainingConfig
 from feinschliff.errors import ConfigError
-from feinschliff.methods import _lora_shape, _peft_folder, _peft_layers
+from feinschliff.methods import _lora_shape, _peft, _peft_folder, _peft_layers
 from feinschliff.methods._method import Method, and_head
 from feinschliff.methods._peft_layers import ADAPTER, BODY
 
@@ -134,7 +134,7 @@ class Lora(Method):
             ConfigError: no linear layer has one of the names, a rank is too large for PiSSA, or ``init_from`` names no
                 LoRA adapter for this base model, or one of PiSSA for a base in fewer bits.
         """
-        import peft
+        peft = _peft.load()
 
         if self.config.init_from and self._start is None:
             self._start = _peft_folder.read(self.config.init_from, "LORA", PREFIX, network.body)
@@ -237,7 +237,7 @@ class Lora(Method):
         Of PiSSA what was taken out is part of the update, which then stands beside the whole base weights, at twice the
         rank: ``[B, -B0] [A; A0] = B A - B0 A0``.
         """
-        import peft
+        peft = _peft.load()
         import torch
 
         tensors = {name: value for name, value in weights.items() if f".{PREFIX}" in name}

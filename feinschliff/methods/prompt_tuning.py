@@ -16,7 +16,7 @@ from pydantic import Field
 from feinschliff.config.bases import TypedConfig
 from feinschliff.config.training import TrainingConfig
 from feinschliff.errors import ConfigError
-from feinschliff.methods import _added
+from feinschliff.methods import _added, _peft
 from feinschliff.methods._method import Method
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ class PromptTuning(Method):
     def save_added(self, network: Any, weights: dict[str, Tensor], folder: Path) -> None:
         """Write the prompt as PEFT does for sequences or tokens, with the classifier, which it asks for; or, of a task
         without head, for feature extraction."""
-        import peft
+        peft = _peft.load()
         from safetensors.torch import save_file
 
         from feinschliff.models.native import classifier_state
@@ -137,7 +137,7 @@ class PromptTuning(Method):
         """Let PEFT put a saved prompt in."""
         import warnings
 
-        import peft
+        peft = _peft.load()
 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # PEFT asks transformers for an attribute by its old name
