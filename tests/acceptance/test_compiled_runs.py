@@ -15,7 +15,7 @@ from tests.acceptance.test_several_processes import CHAT, chats, finished, kille
 @pytest.mark.slow
 @pytest.mark.skipif(compiled.why_not(torch.device("cpu")) is not None, reason="torch's compiler needs a C++ compiler")
 def test_killed_and_resumed_it_is_the_run_left_alone(desk: Path, tiny_decoder: Path) -> None:
-    steps = ("--training.epochs", "30", "--training.checkpoint-every-steps", "20", "--training.compile", "on")
+    steps = ("--training.epochs", "12", "--training.checkpoint-every-steps", "10", "--training.compile", "on")
     given = (*CHAT[:-2], *steps)
     alone = start(desk, chats(desk), tiny_decoder, "runs/alone", 1, *given)
     _, said = alone.communicate(timeout=240)

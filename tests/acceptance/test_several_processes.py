@@ -103,7 +103,7 @@ def test_a_fault_is_one_document_whoever_finds_it(desk: Path, tiny_bert: Path) -
 @pytest.mark.slow
 def test_ctrl_c_stops_all_and_the_same_command_goes_on(desk: Path, tiny_decoder: Path) -> None:
     """As a terminal does it: every process of the group gets the signal."""
-    given = (*CHAT[:-2], "--training.epochs", "60", "--training.checkpoint-every-steps", "20")
+    given = (*CHAT[:-2], "--training.epochs", "24", "--training.checkpoint-every-steps", "10")
     finished(start(desk, chats(desk), tiny_decoder, "runs/alone", 2, *given))
     process = start(desk, chats(desk), tiny_decoder, "runs/two", 2, *given, group=True)
     wait_for_a_checkpoint(process, desk / "runs" / "two")
