@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -62,11 +61,6 @@ def use_torch_for_keras() -> None:
     """
     os.environ["KERAS_BACKEND"] = "torch"
     os.environ.setdefault("KERAS_HOME", str(read().cache_dir / "keras-home"))
-
-
-def silence_bitsandbytes() -> None:
-    """It warns, when PEFT or we import it, of a product's kernel that nobody asked for."""
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 
 
 def child_environment(**changes: str) -> dict[str, str]:

@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from feinschliff import settings
 from feinschliff.config.training import TrainingConfig
 from feinschliff.methods._names import listed
 
@@ -55,7 +54,6 @@ class Method:
     """Python that makes a plain transformers ``model`` loaded from ``folder`` the trained one, for the model card."""
 
     def __init__(self, config: Any) -> None:
-        settings.silence_bitsandbytes()
         self.config = config
         self.quantised: QuantisedBase | None = None
         """How the frozen base is held, where that is in fewer bits."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import logging
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,8 +18,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-
-from feinschliff import settings
 
 Unpack = Callable[[Tensor, Tensor, int, tuple[int, int], torch.dtype], Tensor]
 """Codes [P], scales [S], weights a scale, shape (N, K) and type to the matrix [N, K]."""
@@ -76,7 +75,7 @@ def _load() -> None:
     Where the package ``kernels`` is there too, the import would fetch compiled code from the Hub for a product that is
     not used here, and where it is not, warn: it is hidden meanwhile, and the warning is not shown.
     """
-    settings.silence_bitsandbytes()
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     hidden = sys.modules.get("kernels")
     sys.modules["kernels"] = None  # type: ignore[assignment]
     try:
